@@ -1,0 +1,59 @@
+"""Every bound, by name, with its reason. "Peer" marks a bound that real corosync nodes assert or rely on."""
+
+PROCESSOR_COUNT_MAX = 384
+"""Members of one ring (peer: lists in joins and commit tokens are this long at most)."""
+
+RETRANSMIT_ENTRIES_MAX = 30
+"""Retransmit requests in one token (peer: its receive buffer for tokens is 1500 bytes)."""
+
+SEQUENCE_WINDOW = 16384
+"""Live sequence numbers of a ring (peer: it asserts that a token is never further ahead of its aru)."""
+
+MESSAGE_SIZE_MAX = 1024 * 1024
+"""One application message, bytes. Peer: its reassembly buffer is this plus 64 KiB."""
+
+REASSEMBLY_SIZE_MAX = MESSAGE_SIZE_MAX + 65536
+"""One sender's partial message, bytes."""
+
+NET_MTU_DEFAULT = 1500
+"""totem.netmtu for udp and udpu, bytes."""
+
+MCAST_HEADER_SIZE = 45
+"""Bytes in front of an mcast's payload; a recovery message carries two of them."""
+
+SEND_QUEUE_BYTES = 4 * 1024 * 1024
+"""Each of the two send queues holds this many bytes' worth of full packets."""
+
+DATAGRAM_SIZE_MAX = 65536
+"""Largest datagram that is read; UDP cannot carry more."""
+
+CPG_NAME_MAX = 128
+"""Bytes of a process group's name."""
+
+SERVICE_ID_MAX = 63
+"""Highest service id (peer: it indexes a table of 64 without a check)."""
+
+SYNC_SERVICES_MAX = 128
+"""Entries of the service list in SERVICE_BUILD."""
+
+CMAP_KEY_MIN = 3
+CMAP_KEY_MAX = 255
+"""Characters of a cmap key."""
+
+CMAP_VALUE_MAX = 16384
+"""Bytes of a cmap value."""
+
+CMAP_KEYS_MAX = 100_000
+"""Keys a cmap holds; clients could otherwise fill the daemon's memory."""
+
+FRAME_SIZE_MAX = MESSAGE_SIZE_MAX + 65536
+"""One frame on the native socket, bytes."""
+
+CLIENT_BACKLOG_BYTES_MAX = 32 * 1024 * 1024
+"""Bytes queued for a client that does not read; past it the client is cut off with a reason."""
+
+CLIENTS_MAX = 1000
+"""Connections on the native socket at once."""
+
+SUBSCRIPTIONS_MAX = 1000
+"""Subscriptions and groups of one native connection."""
