@@ -7,6 +7,7 @@ packets: ignored on receipt, zero when sent, except that a token carries it on u
 """
 
 from enum import IntEnum
+from itertools import pairwise
 from struct import Struct
 from typing import Final, TypeAlias
 
@@ -159,9 +160,7 @@ def _decode_token(data: bytes) -> OrfToken:
             raise BadPacket("token truncated", f"{len(data)} bytes, {count} retransmit entries")
         end = _TOKEN.size + count * _RTR_ITEM.size
         rtr = tuple((RingId(r, s), q) for r, s, q in _RTR_ITEM.iter_unpack(data[_TOKEN.size : end]))
-    return OrfToken(
-        sender, target, seq, token_seq, aru, aru_addr, RingId(rep, ring_seq), backlog, fcc, retrans_flg, rtr
-    )
+    return OrfToken(sender, target, seq, token_seq, aru, aru_addr, RingId(rep, ring_seq), backlog, fcc, retrans, rtr)
 
 
 def encode_orf_token(token: OrfToken) -> bytes:
@@ -255,7 +254,7 @@ def _decode_commit_token(data: bytes) -> CommitToken:
     if len(data) < end:
         raise BadPacket("commit token truncated", f"{len(data)} bytes, {count} members")
     members = Struct(f"<{count}I").unpack_from(data, _COMMIT.size)
-    if any(a >= b for a, b in zip(members, members[1:], strict=False)):
+    if any(a >= b for a, b in pairwise(members)):
         # The order of this list is the ring; two nodes must never disagree on who follows whom.
         raise BadPacket("commit token members not ascending")
     entries = tuple(
