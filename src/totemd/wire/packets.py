@@ -148,9 +148,7 @@ def _decode_token(data: bytes) -> OrfToken:
     if len(data) < _TOKEN.size:
         raise BadPacket("token truncated", f"{len(data)} bytes")
     fields = _TOKEN.unpack_from(data)
-    (_, _, _, _, sender, target, seq, token_seq, aru, aru_addr, rep, ring_seq, backlog, fcc, retrans_flg, count) = (
-        fields
-    )
+    (_, _, _, _, sender, target, seq, token_seq, aru, aru_addr, rep, ring_seq, backlog, fcc, retrans, count) = fields
     if count == 0:
         rtr: tuple[tuple[RingId, int], ...] = ()
     else:
