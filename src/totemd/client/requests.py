@@ -1,0 +1,130 @@
+"""Every request of the native socket, once: its name, its arguments and how its reply reads.
+
+Both faces of the client (trio and blocking) send these same objects, so they cannot differ.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+from totemd.client import records
+from totemd.client.records import CmapValue, GroupInfo, GroupMember, Membership, Node, QuorumStatus, Scalar, Status
+from totemd.ids import NodeId
+
+T = TypeVar("T")
+
+
+class Request(Generic[T]):
+    """`do` with `arguments`; `decode` turns the reply's value into a T or raises ProtocolError."""
+
+    __slots__ = ("arguments", "decode", "do")
+
+    def __init__(self, do: str, arguments: Mapping[str, object], decode: Callable[[object], T]) -> None:
+        self.do = do
+        self.arguments = arguments
+        self.decode = decode
+
+    def __repr__(self) -> str:
+        return f"Request({self.do!r}, {dict(self.arguments)!r})"
+
+
+def _name(group: str | bytes) -> bytes:
+    return group.encode() if isinstance(group, str) else group
+
+
+def ping() -> Request[dict[str, Any]]:
+    return Request("ping", {}, records.as_map)
+
+
+def status() -> Request[Status]:
+    return Request("status", {}, records.decode_status)
+
+
+def nodes() -> Request[tuple[Node, ...]]:
+    return Request("nodes", {}, records.decode_nodes)
+
+
+def stats() -> Request[dict[str, Any]]:
+    return Request("stats", {}, records.as_map)
+
+
+def track() -> Request[tuple[Membership | QuorumStatus, ...]]:
+    return Request("track", {"current": True}, records.decode_current)
+
+
+def untrack(subscription: int) -> Request[None]:
+    """End a `track` or a `cmap_track`, named by the id of the request that began it."""
+    return Request("untrack", {"id": subscription}, records.nothing)
+
+
+def expected(votes: int) -> Request[None]:
+    return Request("expected", {"votes": votes}, records.nothing)
+
+
+def votes(nodeid: NodeId, votes: int) -> Request[None]:
+    return Request("votes", {"nodeid": nodeid, "votes": votes}, records.nothing)
+
+
+def cancel_wait_for_all() -> Request[None]:
+    return Request("cancel_wait_for_all", {}, records.nothing)
+
+
+def cpg_join(group: str | bytes) -> Request[None]:
+    return Request("cpg_join", {"group": _name(group)}, records.nothing)
+
+
+def cpg_leave(group: str | bytes) -> Request[None]:
+    return Request("cpg_leave", {"group": _name(group)}, records.nothing)
+
+
+def cpg_multicast(group: str | bytes, data: bytes, *, safe: bool) -> Request[None]:
+    guarantee = "safe" if safe else "agreed"
+    arguments = {"group": _name(group), "data": data, "guarantee": guarantee}
+    return Request("cpg_multicast", arguments, records.nothing)
+
+
+def cpg_members(group: str | bytes) -> Request[tuple[GroupMember, ...]]:
+    return Request("cpg_members", {"group": _name(group)}, records.decode_group_members)
+
+
+def cpg_groups() -> Request[tuple[GroupInfo, ...]]:
+    return Request("cpg_groups", {}, records.decode_groups)
+
+
+def cmap_get(key: str) -> Request[CmapValue]:
+    return Request("cmap_get", {"key": key}, lambda value: records.decode_cmap_value(value, key))
+
+
+def cmap_set(key: str, value: Scalar, type_name: str | None = None) -> Request[None]:
+    """Without a type the daemon keeps the key's present one, or takes the one that fits `value`."""
+    arguments: dict[str, object] = {"key": key, "value": value}
+    if type_name is not None:
+        arguments["type"] = type_name
+    return Request("cmap_set", arguments, records.nothing)
+
+
+def cmap_delete(key: str) -> Request[None]:
+    return Request("cmap_delete", {"key": key}, records.nothing)
+
+
+def cmap_adjust(key: str, step: int) -> Request[None]:
+    return Request("cmap_adjust", {"key": key, "step": step}, records.nothing)
+
+
+def cmap_list(prefix: str = "") -> Request[tuple[CmapValue, ...]]:
+    return Request("cmap_list", {"prefix": prefix}, records.decode_cmap_list)
+
+
+def cmap_track(prefix: str, *, exact: bool = False) -> Request[None]:
+    return Request("cmap_track", {"prefix": prefix, "exact": exact}, records.nothing)
+
+
+def kill(nodeid: NodeId, reason: str) -> Request[None]:
+    return Request("kill", {"nodeid": nodeid, "reason": reason}, records.nothing)
+
+
+def shutdown() -> Request[None]:
+    return Request("shutdown", {}, records.nothing)
+
+
+def reload() -> Request[None]:
+    return Request("reload", {}, records.nothing)
