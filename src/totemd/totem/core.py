@@ -1,0 +1,194 @@
+"""The ring's variables and the few primitives that all its states share (protocol/, chapter "Membership").
+
+The state files (gather, commit, recovery, install, token) are functions over one `Core`; `ring.Ring` dispatches to
+them. Nothing here reads a clock: `now` is set by `Ring` from its caller at every input.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from math import inf
+from typing import Final, TypeAlias
+
+from totemd.config.model import TotemParameters
+from totemd.ids import NO_RING, NodeId, RingId
+from totemd.limits import MCAST_HEADER_SIZE, SEND_QUEUE_BYTES
+from totemd.totem.api import Upper
+from totemd.totem.effects import Broadcast, Log, RingEffect, Unicast
+from totemd.totem.stats import RingStats
+from totemd.totem.window import Window
+from totemd.wire.packets import HoldCancel, encode_hold_cancel
+
+Random: TypeAlias = Callable[[], float]
+"""A source of numbers in [0, 1); randomness comes from outside like time."""
+
+
+class State(Enum):
+    """The paper's states, and LEFT: the node has said goodbye and takes no further part."""
+
+    OPERATIONAL = "operational"
+    GATHER = "gather"
+    COMMIT = "commit"
+    RECOVERY = "recovery"
+    LEFT = "left"
+
+
+TRANSITIONS: Final = {
+    State.OPERATIONAL: {State.GATHER, State.LEFT},
+    State.GATHER: {State.GATHER, State.COMMIT, State.LEFT},
+    State.COMMIT: {State.GATHER, State.RECOVERY, State.LEFT},
+    State.RECOVERY: {State.GATHER, State.OPERATIONAL, State.LEFT},
+    State.LEFT: set[State](),
+}
+
+
+class Core:
+    """All state of one node's ring. Groups of attributes follow the specification's list."""
+
+    def __init__(
+        self, nodeid: NodeId, parameters: TotemParameters, stored_ring_seq: int, upper: Upper, random: Random
+    ) -> None:
+        self.me = nodeid
+        self.upper = upper
+        self.random = random
+        self.now = 0.0
+        self.effects: list[RingEffect] = []
+        # Own joins and hold cancels take part like everybody's; tokens to oneself never touch the network.
+        self.loopback: deque[bytes] = deque()
+        self.stats = RingStats()
+        self.set_parameters(parameters)
+
+        self.state = State.OPERATIONAL
+        # Membership. Sets that travel keep their order of arrival, as dict keys.
+        self.proc: dict[NodeId, None] = {}
+        self.failed: dict[NodeId, None] = {}
+        self.consensus: set[NodeId] = set()
+        self.memb: tuple[NodeId, ...] = ()
+        self.new_memb: tuple[NodeId, ...] = ()
+        self.trans: tuple[NodeId, ...] = ()
+        self.deliver_from: frozenset[NodeId] = frozenset()
+        self.leavers: set[NodeId] = set()
+        self.cause = "the daemon started"
+        # Ring ids. The +1 keeps a restarted node apart from its former self.
+        self.ring = RingId(nodeid, stored_ring_seq + 1)
+        self.old_ring = NO_RING
+        self.token_ring_seq = self.ring.seq
+        # Ordering
+        self.window = Window()
+        self.recovery_window = Window()
+        self.aru = 0
+        self.high = 0
+        self.high_delivered = 0
+        self.last_aru = 0
+        self.safe_up_to = 0
+        self.install_seq = 0
+        self.saved = False
+        self.old_aru = 0
+        self.old_high = 0
+        self.old_safe_up_to = 0
+        self.miss_counts: dict[int, int] = {}
+        self.this_seqno = 0
+        # Sending
+        self.queue: deque[tuple[bytes, bool]] = deque()
+        self.transitional_queue: deque[tuple[bytes, bool]] = deque()
+        self.recovery_queue: deque[bytes] = deque()
+        self.waiting_trans_ack = True
+        self.trc = 0
+        self.pbl = 0
+        self.cbl = 0
+        # The token
+        self.discard_tokens = True
+        self.my_token_seq = 0xFFFFFFFF
+        self.token_copy: tuple[NodeId, bytes] | None = None
+        self.held = False
+        self.parked = False
+        self.seq_unchanged = 0
+        self.last_seq = 0
+        self.aru_count = 0
+        self.retrans_flg_count = 0
+        self.set_retrans_flg = False
+        self.rotation_counter = 0
+        self.originated = False
+        self.received_flg = True
+        self.failed_to_receive = False
+        # Timers: deadlines, inf when off
+        self.token_deadline = inf
+        self.retransmit_deadline = inf
+        self.hold_deadline = inf
+        self.merge_deadline = inf
+        self.join_deadline = inf
+        self.consensus_deadline = inf
+        self.heartbeat_deadline = inf
+
+    def set_parameters(self, parameters: TotemParameters) -> None:
+        """Take (new) timeouts and constants; running timers keep their deadlines."""
+        self.parameters = parameters
+        self.payload_size = parameters.netmtu_bytes - 2 * MCAST_HEADER_SIZE
+        self.queue_max = SEND_QUEUE_BYTES // self.payload_size
+        heartbeat = (
+            parameters.heartbeat_failures_allowed * parameters.token_retransmit_timeout_s
+            + parameters.max_network_delay_s
+        )
+        # A heartbeat slower than the token timeout could never be the first to notice.
+        usable = parameters.heartbeat_failures_allowed > 0 and heartbeat < parameters.token_timeout_s
+        self.heartbeat_timeout_s = heartbeat if usable else None
+
+    @property
+    def is_representative(self) -> bool:
+        """Whether this node made the present ring."""
+        return self.ring.rep == self.me
+
+    def change_state(self, state: State) -> None:
+        """Enter `state`; a transition that the table lacks is a defect of ours."""
+        if state not in TRANSITIONS[self.state]:
+            raise AssertionError(f"no transition from {self.state.value} to {state.value}")
+        self.state = state
+
+    def log(self, level: str, text: str) -> None:
+        """Queue a log line."""
+        self.effects.append(Log(level, "TOTEM", text))
+
+    def broadcast(self, data: bytes, *, to_self: bool) -> None:
+        """Send to all others and, where the protocol has a node hear itself, to ourselves."""
+        self.effects.append(Broadcast(data))
+        if to_self:
+            self.loopback.append(data)
+
+    def unicast(self, nodeid: NodeId, data: bytes) -> None:
+        """Send a token; to ourselves by the loopback, so that a lone node needs no network."""
+        if nodeid == self.me:
+            self.loopback.append(data)
+        else:
+            self.effects.append(Unicast(nodeid, data))
+
+    def send_token(self, nodeid: NodeId, data: bytes) -> None:
+        """Send a token and keep it, byte for byte, for retransmission."""
+        self.token_copy = (nodeid, data)
+        self.unicast(nodeid, data)
+
+    def resend_token(self) -> None:
+        """Send the stored token again: lost on its way, or parked and released."""
+        if self.token_copy is not None:
+            self.unicast(*self.token_copy)
+            self.retransmit_deadline = self.now + self.parameters.token_retransmit_timeout_s
+
+    def start_token_timers(self) -> None:
+        """The token was seen: count its absence from now."""
+        self.token_deadline = self.now + self.parameters.token_timeout_s
+        self.retransmit_deadline = self.now + self.parameters.token_retransmit_timeout_s
+
+    def successor(self, members: tuple[NodeId, ...]) -> NodeId:
+        """The member after this node; members ascend and the last is followed by the first."""
+        return members[(members.index(self.me) + 1) % len(members)]
+
+    def current_queue(self) -> deque[tuple[bytes, bool]]:
+        """The queue that the token sends from and that new packets go to."""
+        return self.transitional_queue if self.waiting_trans_ack else self.queue
+
+    def cancel_hold(self) -> None:
+        """Somebody here has something to send: have the representative release a parked token."""
+        if not self.held:
+            return
+        self.held = False
+        self.stats.token_hold_cancel_tx += 1
+        self.broadcast(encode_hold_cancel(HoldCancel(self.me, self.ring)), to_self=True)

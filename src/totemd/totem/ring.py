@@ -1,0 +1,330 @@
+"""The ring: packets, requests and time in, effects and upcalls out (protocol/, "Ordering" to "Recovery").
+
+Driven by `start`, `receive`, `submit`, `handle_timer` and a few requests. After any of them the driver performs
+`take_effects()` strictly in order, then sleeps until `next_deadline()`. `receive` never raises on account of a
+packet's content.
+"""
+
+from math import inf
+
+from totemd.config.model import TotemParameters
+from totemd.errors import BadPacket
+from totemd.ids import NodeId, RingId
+from totemd.totem import commit, delivery, gather, recovery
+from totemd.totem.api import Upper
+from totemd.totem.core import Core, Random, State
+from totemd.totem.effects import RingEffect
+from totemd.totem.stats import RingStats
+from totemd.totem.token import handle_token
+from totemd.wire.packets import (
+    CommitToken,
+    HoldCancel,
+    Join,
+    Mcast,
+    MergeDetect,
+    OrfToken,
+    Packet,
+    decode_packet,
+    encode_merge_detect,
+)
+
+LOOPBACK_STEPS = 64
+"""Own packets handled per input; a lone node's token would otherwise keep the caller for its whole idle time."""
+
+
+class Ring:
+    """One node's part in the ring. `stored_ring_seq` is what the last life persisted (0 for a first one)."""
+
+    def __init__(
+        self, nodeid: NodeId, parameters: TotemParameters, stored_ring_seq: int, upper: Upper, random: Random
+    ) -> None:
+        self._core = Core(nodeid, parameters, stored_ring_seq, upper, random)
+
+    # What the layers above may know
+
+    @property
+    def nodeid(self) -> NodeId:
+        """This node."""
+        return self._core.me
+
+    @property
+    def state(self) -> State:
+        """The paper's state."""
+        return self._core.state
+
+    @property
+    def ring(self) -> RingId:
+        """The ring installed or being tried."""
+        return self._core.ring
+
+    @property
+    def members(self) -> tuple[NodeId, ...]:
+        """Members of the last installed ring, ascending; empty before the first."""
+        return self._core.memb
+
+    @property
+    def stats(self) -> RingStats:
+        """Counters."""
+        return self._core.stats
+
+    @property
+    def core(self) -> Core:
+        """All variables, for invariant checks and status; not to be changed."""
+        return self._core
+
+    @property
+    def payload_size(self) -> int:
+        """Largest packet that `submit` takes, bytes."""
+        return self._core.payload_size
+
+    @property
+    def send_queue_free(self) -> int:
+        """Packets that the current queue still takes."""
+        return max(0, self._core.queue_max - len(self._core.current_queue()))
+
+    # Inputs
+
+    def start(self, now: float) -> None:
+        """Begin life: look for others."""
+        core = self._core
+        core.now = now
+        gather.enter_gather(core, "the daemon started")
+        self._run_loopback()
+
+    def receive(self, packet: Packet, now: float) -> None:
+        """A packet from another node."""
+        self._core.now = now
+        self._handle(packet)
+        self._run_loopback()
+
+    def submit(self, payload: bytes, safe: bool) -> bool:
+        """Queue a packet for the total order; False if the queue is full. The layer above has one packet per
+        `payload_size` bytes at most."""
+        core = self._core
+        queue = core.current_queue()
+        if len(queue) >= core.queue_max or core.state is State.LEFT:
+            return False
+        queue.append((payload, safe))
+        core.cancel_hold()
+        return True
+
+    def request_token(self) -> None:
+        """Something waits for the token's next visit: do not leave it parked."""
+        self._core.cancel_hold()
+
+    def synchronized(self) -> None:
+        """Synchronization is complete: ordinary packets may flow. What the transitional queue still holds goes first,
+        rather than to wait for the next membership change."""
+        core = self._core
+        core.waiting_trans_ack = False
+        if core.transitional_queue:
+            core.queue.extendleft(reversed(core.transitional_queue))
+            core.transitional_queue.clear()
+        if core.queue:
+            core.cancel_hold()
+
+    def leave(self, now: float) -> None:
+        """Say goodbye; from here on the ring does nothing."""
+        core = self._core
+        core.now = now
+        if core.state is State.LEFT:
+            return
+        gather.send_leave(core)
+        core.change_state(State.LEFT)
+        self._stop()
+
+    def abandon(self) -> None:
+        """Stop without a word, as a crash would."""
+        core = self._core
+        if core.state is not State.LEFT:
+            core.change_state(State.LEFT)
+            self._stop()
+
+    def gather_again(self, cause: str, now: float) -> None:
+        """Renew the membership on request (interface up again, operator's wish)."""
+        core = self._core
+        core.now = now
+        if core.state is State.OPERATIONAL:
+            gather.enter_gather(core, cause)
+            self._run_loopback()
+
+    def set_parameters(self, parameters: TotemParameters) -> None:
+        """Take over reloaded timeouts; they count from the next time each timer starts."""
+        self._core.set_parameters(parameters)
+
+    def next_deadline(self) -> float:
+        """When `handle_timer` wants to be called; -inf for at once, inf for never."""
+        core = self._core
+        if core.loopback:
+            return -inf
+        return min(
+            core.retransmit_deadline,
+            core.token_deadline,
+            core.hold_deadline,
+            core.merge_deadline,
+            core.join_deadline,
+            core.consensus_deadline,
+            core.heartbeat_deadline,
+        )
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due at `now`."""
+        core = self._core
+        core.now = now
+        if core.token_deadline <= now or core.heartbeat_deadline <= now:
+            self._token_lost()
+        if core.consensus_deadline <= now:
+            gather.consensus_expired(core)
+        if core.join_deadline <= now:
+            core.join_deadline = inf
+            if core.state is State.GATHER:
+                gather.send_join(core)
+        if core.hold_deadline <= now:
+            self._release_parked_token()
+        if core.retransmit_deadline <= now:
+            core.resend_token()
+        if core.merge_deadline <= now:
+            self._show_ring()
+        self._run_loopback()
+
+    def take_effects(self) -> list[RingEffect]:
+        """All effects since the last call, to be performed in this order."""
+        effects = self._core.effects
+        if effects:
+            self._core.effects = []
+        return effects
+
+    # Packets
+
+    def _run_loopback(self) -> None:
+        loopback = self._core.loopback
+        for _ in range(LOOPBACK_STEPS):
+            if not loopback:
+                return
+            data = loopback.popleft()
+            try:
+                packet = decode_packet(data)
+            except BadPacket as error:
+                raise AssertionError(f"this node made a packet that it does not accept: {error}") from error
+            self._handle(packet)
+
+    def _handle(self, packet: Packet) -> None:
+        core = self._core
+        if core.state is State.LEFT:
+            return
+        if isinstance(packet, OrfToken):
+            handle_token(core, packet)
+        elif isinstance(packet, Mcast):
+            self._mcast(packet)
+        elif isinstance(packet, HoldCancel):
+            self._hold_cancel(packet)
+        elif isinstance(packet, Join):
+            gather.handle_join(core, packet)
+        elif isinstance(packet, CommitToken):
+            self._commit_token(packet)
+        else:
+            self._merge_detect(packet)
+
+    def _mcast(self, message: Mcast) -> None:
+        core = self._core
+        core.stats.mcast_rx += 1
+        if message.ring != core.ring:
+            self._foreign(message.system_from, message.ring, "message")
+            return
+        if core.state is State.OPERATIONAL or (core.state is State.GATHER and not core.saved):
+            if core.window.add(message.seq, message):
+                core.high = max(core.high, message.seq)
+                core.miss_counts.pop(message.seq, None)
+                delivery.advance_aru(core)
+                if core.state is State.OPERATIONAL:
+                    delivery.deliver(core)
+        elif core.state is State.RECOVERY and core.recovery_window.add(message.seq, message):
+            core.high = max(core.high, message.seq)
+            core.miss_counts.pop(message.seq, None)
+            core.aru = core.recovery_window.contiguous_from(core.aru)
+
+    def _foreign(self, sender: NodeId, ring: RingId, what: str) -> None:
+        """Somebody near is in another ring: gather, so that the two become one."""
+        core = self._core
+        if core.state not in (State.OPERATIONAL, State.GATHER):
+            return
+        if sender in core.memb and ring.seq < core.ring.seq:
+            # A member of this ring was in that one before: an old packet that is late, not another ring.
+            return
+        if core.state is State.OPERATIONAL:
+            core.proc.setdefault(sender)
+            gather.enter_gather(core, f"heard a {what} of node {sender} in ring {ring}")
+        elif sender not in core.proc:
+            core.proc.setdefault(sender)
+            gather.enter_gather(core, f"heard a {what} of node {sender}")
+
+    def _merge_detect(self, packet: MergeDetect) -> None:
+        core = self._core
+        core.stats.memb_merge_detect_rx += 1
+        if packet.ring != core.ring:
+            self._foreign(packet.system_from, packet.ring, "merge detect")
+
+    def _hold_cancel(self, packet: HoldCancel) -> None:
+        core = self._core
+        core.stats.token_hold_cancel_rx += 1
+        if packet.ring != core.ring:
+            return
+        core.seq_unchanged = 0
+        if core.parked:
+            self._release_parked_token()
+
+    def _commit_token(self, token: CommitToken) -> None:
+        core = self._core
+        core.stats.memb_commit_token_rx += 1
+        if core.state is State.GATHER:
+            commit.handle_commit_token_in_gather(core, token)
+        elif core.state is State.COMMIT:
+            if token.ring == core.ring and token.memb_index == len(token.members) and token.members == core.new_memb:
+                recovery.enter_recovery(core, token)
+        elif core.state is State.RECOVERY:
+            recovery.handle_commit_token_in_recovery(core, token)
+
+    # Timers
+
+    def _release_parked_token(self) -> None:
+        core = self._core
+        core.hold_deadline = inf
+        if core.parked:
+            core.parked = False
+            core.stats.orf_token_tx += 1
+            core.resend_token()
+
+    def _show_ring(self) -> None:
+        core = self._core
+        core.merge_deadline = inf
+        if core.state is State.OPERATIONAL and core.is_representative:
+            core.stats.memb_merge_detect_tx += 1
+            core.broadcast(encode_merge_detect(MergeDetect(core.me, core.me, core.ring)), to_self=False)
+
+    def _token_lost(self) -> None:
+        core = self._core
+        core.token_deadline = core.heartbeat_deadline = inf
+        timeout_ms = round(core.parameters.token_timeout_s * 1000)
+        if core.state is State.OPERATIONAL:
+            core.stats.operational_token_lost += 1
+            core.log("warning", f"the token was lost: not seen for {timeout_ms} ms")
+            gather.enter_gather(core, f"the token was lost (not seen for {timeout_ms} ms)")
+        elif core.state is State.GATHER:
+            core.stats.gather_token_lost += 1
+            gather.consensus_expired(core)
+            if core.token_deadline != inf:
+                core.token_deadline = inf
+                gather.enter_gather(core, "the agreed ring was never proposed")
+        elif core.state is State.COMMIT:
+            core.stats.commit_token_lost += 1
+            gather.enter_gather(core, "the token was lost while committing")
+        elif core.state is State.RECOVERY:
+            core.stats.recovery_token_lost += 1
+            gather.restore_old_ring(core)
+            gather.enter_gather(core, "the token was lost in recovery")
+
+    def _stop(self) -> None:
+        core = self._core
+        core.loopback.clear()
+        core.retransmit_deadline = core.token_deadline = core.hold_deadline = core.merge_deadline = inf
+        core.join_deadline = core.consensus_deadline = core.heartbeat_deadline = inf

@@ -1,0 +1,207 @@
+"""The ordering token's visit, in OPERATIONAL and RECOVERY (protocol/, chapter "Ordering").
+
+The order of the steps is normative: peers compute from the token what we did with it.
+"""
+
+from math import inf
+
+from totemd.ids import RingId
+from totemd.limits import RETRANSMIT_ENTRIES_MAX, SEQUENCE_WINDOW
+from totemd.totem import delivery
+from totemd.totem.core import Core, State
+from totemd.totem.flow import allowance
+from totemd.totem.gather import enter_gather
+from totemd.totem.install import install_ring
+from totemd.totem.recovery import count_rotations
+from totemd.totem.sequence import MASK, precedes, precedes_or_equals
+from totemd.totem.window import Window
+from totemd.wire.packets import (
+    ENCAPSULATED,
+    GUARANTEE_AGREED,
+    GUARANTEE_SAFE,
+    ORDINARY,
+    Mcast,
+    OrfToken,
+    encode_mcast,
+    encode_orf_token,
+)
+
+RING_SEQ_END = 0x70000000
+"""A ring is renewed when its message numbers get here, long before their comparison could wrap."""
+
+
+def handle_token(core: Core, token: OrfToken) -> None:
+    """Take the token: serve and ask for retransmissions, send, account, deliver, pass it on."""
+    core.stats.orf_token_rx += 1
+    if core.discard_tokens or token.ring != core.ring or core.state not in (State.OPERATIONAL, State.RECOVERY):
+        return
+    if precedes_or_equals(token.token_seq, core.my_token_seq):
+        core.stats.duplicate_tokens += 1
+        return
+    operational = core.state is State.OPERATIONAL
+    window = core.window if operational else core.recovery_window
+    if not core.last_seq <= token.seq <= window.released + 2 * SEQUENCE_WINDOW:
+        # Every sender keeps the token within one window of what it knows to be everywhere, and nobody sets it back.
+        core.stats.implausible_tokens += 1
+        return
+    _note_idleness(core, token.seq)
+    if operational:
+        delivery.note_received_by_all(core, token.aru)
+    core.upper.token_received()
+    previous_last_aru = core.last_aru
+    core.last_aru = token.aru
+    allowed = _allowance(core, token, operational)
+    rtr_list, served = _serve_retransmits(core, window, token.rtr_list, allowed)
+    _request_retransmits(core, window, rtr_list, token.seq)
+    if core.parameters.cancel_token_hold_on_retransmit and (rtr_list or served):
+        core.held = False
+    allowed -= served
+    if precedes(window.released + SEQUENCE_WINDOW - allowed - core.parameters.window_size_packets, token.seq):
+        # Peers stop (assert) when a token is further ahead of what they have than the window is long.
+        allowed = 0
+    seq, sent = _send(core, window, token.seq, allowed, operational)
+    core.aru = window.contiguous_from(core.aru)
+
+    fcc = (token.fcc + served + sent - core.trc) & MASK
+    backlog = (token.backlog + core.cbl - core.pbl) & MASK
+    core.trc = served + sent
+    core.pbl = core.cbl
+    aru, aru_addr = token.aru, token.aru_addr
+    if precedes(core.aru, aru) or aru_addr in (core.me, 0):
+        aru = core.aru
+        aru_addr = 0 if aru == seq else core.me
+    core.aru_count = core.aru_count + 1 if aru == previous_last_aru and aru_addr != 0 else 0
+    if core.aru_count > core.parameters.fail_recv_const_rotations and aru_addr == core.me:
+        _fail_to_receive(core)
+        return
+    core.my_token_seq = token.token_seq
+
+    retrans_flg, install = token.retrans_flg, False
+    if not operational:
+        retrans_flg, install = count_rotations(core, retrans_flg, seq, aru)
+        if install:
+            install_ring(core)
+    forwarded = OrfToken(
+        core.me, token.target, seq, (token.token_seq + 1) & MASK, aru, aru_addr, token.ring, backlog, fcc,
+        retrans_flg, tuple(rtr_list),
+    )  # fmt: skip
+    _pass_on(core, encode_orf_token(forwarded))
+    if core.state is State.OPERATIONAL:
+        delivery.deliver(core)
+        if seq > RING_SEQ_END:
+            enter_gather(core, "the ring's message numbers are nearly used up")
+            return
+    core.upper.token_sent()
+
+
+def _note_idleness(core: Core, seq: int) -> None:
+    """Count rotations without a new message; a long idle ring's token is parked at the representative."""
+    if seq == core.last_seq:
+        if core.merge_deadline == inf:
+            core.merge_deadline = core.now + core.parameters.merge_timeout_s
+        core.seq_unchanged += 1
+    else:
+        core.merge_deadline = core.hold_deadline = inf
+        core.seq_unchanged = 0
+    core.last_seq = seq
+    limit = core.parameters.seqno_unchanged_const_rotations
+    # One more at the representative: when it parks the token, all others know already.
+    core.held = core.seq_unchanged > limit if core.is_representative else core.seq_unchanged >= limit
+
+
+def _allowance(core: Core, token: OrfToken, operational: bool) -> int:
+    core.cbl = len(core.current_queue()) if operational else len(core.recovery_queue)
+    return allowance(
+        max_messages=core.parameters.max_messages_packets,
+        window_size=core.parameters.window_size_packets,
+        fcc=token.fcc,
+        token_backlog=token.backlog,
+        own_backlog=core.cbl,
+        own_previous_backlog=core.pbl,
+    )
+
+
+def _serve_retransmits(
+    core: Core, window: Window, requests: tuple[tuple[RingId, int], ...], allowed: int
+) -> tuple[list[tuple[RingId, int]], int]:
+    """Re-send what is asked for and held here; gives the requests that remain and how many were served."""
+    if not requests:
+        return [], 0
+    remaining: list[tuple[RingId, int]] = []
+    served = 0
+    for ring, seq in requests:
+        message = window.get(seq) if ring == core.ring and served < allowed else None
+        if message is None:
+            remaining.append((ring, seq))
+        else:
+            core.stats.mcast_retx += 1
+            core.broadcast(message.raw, to_self=False)
+            served += 1
+    return remaining, served
+
+
+def _request_retransmits(core: Core, window: Window, rtr_list: list[tuple[RingId, int]], token_seq: int) -> None:
+    """Ask for what has been missing for some visits; a multicast may merely be slower than the token."""
+    if core.aru >= token_seq or len(rtr_list) >= RETRANSMIT_ENTRIES_MAX:
+        return
+    requested = {seq for _, seq in rtr_list}
+    patience = core.parameters.miss_count_const_visits
+    counts = core.miss_counts
+    for seq in window.missing(core.aru, token_seq):
+        count = counts.get(seq, 0) + 1
+        counts[seq] = count
+        if count >= patience and seq not in requested:
+            rtr_list.append((core.ring, seq))
+            core.stats.retransmits_requested += 1
+            if len(rtr_list) >= RETRANSMIT_ENTRIES_MAX:
+                return
+
+
+def _send(core: Core, window: Window, seq: int, allowed: int, operational: bool) -> tuple[int, int]:
+    """Give queued packets the next numbers and multicast them; gives the last number and how many were sent."""
+    sent = 0
+    queue = core.current_queue()
+    while sent < allowed:
+        if operational:
+            if not queue:
+                break
+            payload, safe = queue.popleft()
+            kind, guarantee = ORDINARY, GUARANTEE_SAFE if safe else GUARANTEE_AGREED
+        else:
+            if not core.recovery_queue:
+                break
+            payload, kind, guarantee = core.recovery_queue.popleft(), ENCAPSULATED, GUARANTEE_AGREED
+        seq += 1
+        data = encode_mcast(core.me, kind, seq, core.this_seqno & 0x7FFFFFFF, core.ring, guarantee, payload)
+        message = Mcast(core.me, kind, core.me, seq, core.this_seqno, core.ring, guarantee, data)
+        core.this_seqno += 1
+        window.add(seq, message)
+        core.stats.mcast_tx += 1
+        core.broadcast(data, to_self=False)
+        sent += 1
+    core.high = max(core.high, seq)
+    core.last_seq = seq if sent else core.last_seq
+    return seq, sent
+
+
+def _fail_to_receive(core: Core) -> None:
+    """We hold the whole ring up and cannot get what we lack: go, and come back with a clean slate."""
+    core.log("err", "FAILED TO RECEIVE: messages that others have do not get here; leaving this ring to start again")
+    core.failed_to_receive = True
+    core.failed.setdefault(core.me)
+    enter_gather(core, f"node {core.me} failed to receive messages")
+
+
+def _pass_on(core: Core, data: bytes) -> None:
+    core.start_token_timers()
+    if core.is_representative and core.held:
+        core.parked = True
+        core.token_copy = (core.successor(core.new_memb), data)
+        core.hold_deadline = core.now + core.parameters.token_hold_timeout_s
+        core.heartbeat_deadline = inf
+        return
+    core.parked = False
+    core.stats.orf_token_tx += 1
+    core.send_token(core.successor(core.new_memb), data)
+    if core.heartbeat_timeout_s is not None:
+        core.heartbeat_deadline = core.now + core.heartbeat_timeout_s
