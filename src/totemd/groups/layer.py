@@ -1,0 +1,240 @@
+"""The groups layer: messages for named groups above, the ring's packets below (protocol/, chapter "Groups").
+
+    upper.message_delivered <- Reassembly <- packet_delivered        multicast -> Packer -> ring.submit
+
+A new ring is used in two phases, and each has a send queue and a set of unfinished messages of its own. Until the
+services are synchronized, their messages go through the transitional queue and set; what was half sent on the old ring
+waits in the regular ones, and goes on after `synchronization_completed`. Senders and receivers switch at the same
+place of the total order, so the packets of one queue meet one set:
+
+- to transitional: a sender when the ring is installed, a receiver after the old ring's last packet
+  (`switch_reassembly`), before which nothing of the new ring is delivered;
+- to regular: both at the delivery of the last barrier of synchronization.
+
+Three things could still go wrong, and do in corosync. A message could be cut by the sender's switch: the packer never
+keeps a part of one. A packet could be left in the transitional queue when the last barrier comes: there it would stay
+until the next synchronization. And a node that is slow to deliver the last barrier could put a transitional packet
+behind it, which others then meet with their regular set. Messages that do not belong to synchronization avoid both by
+waiting for its end: `multicast(..., after_sync=True)`.
+"""
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from totemd.errors import BadPacket
+from totemd.groups.api import GroupsUpper, QueueLevel, RingPort
+from totemd.groups.packing import Packer, Payload
+from totemd.groups.reassembly import Reassembly
+from totemd.ids import NodeId
+from totemd.limits import MESSAGE_SIZE_MAX, SEND_QUEUE_BYTES
+from totemd.totem.api import ConfigurationChanged, ConfigurationKind
+from totemd.wire.groups import (
+    SERVICE_GROUP,
+    SYNC_GROUP,
+    decode_group_message,
+    group_header,
+)
+
+HELD_BYTES_MAX: Final = SEND_QUEUE_BYTES // 2
+"""Messages that wait for the end of synchronization, bytes."""
+
+_SPARE_PACKETS: Final = 2
+_FLOW_CONTROL_OVERHEAD: Final = 24
+"""The flow control rule counts a message as if each packet had that many bytes less."""
+
+
+@dataclass(slots=True)
+class GroupsStats:
+    """Counters since the start."""
+
+    messages_sent: int = 0
+    messages_refused: int = 0
+    """Refused for want of room in the send queue."""
+    messages_held: int = 0
+    """Kept back until synchronization completed."""
+    packets_sent: int = 0
+    messages_delivered: int = 0
+    packets_delivered: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Packets and messages that were not valid, or for unknown groups, by reason."""
+
+
+class Groups:
+    """Implements `totem.api.Upper`; sits on a `RingPort` and serves a `GroupsUpper`.
+
+    Begins in the transitional phase, as the ring does. Its user calls `synchronization_completed` when the last
+    barrier of the current regular configuration is delivered.
+    """
+
+    def __init__(
+        self,
+        ring: RingPort,
+        upper: GroupsUpper,
+        payload_size: int,
+        *,
+        groups: tuple[bytes, ...] = (SERVICE_GROUP, SYNC_GROUP),
+    ) -> None:
+        """`payload_size`: bytes of an mcast's payload at most; `groups`: messages for others are not delivered."""
+        self.stats = GroupsStats()
+        self.reassembly = Reassembly()
+        self._ring = ring
+        self._upper = upper
+        self._groups = frozenset(groups)
+        self._packer = Packer(payload_size)
+        self._queue_size = SEND_QUEUE_BYTES // payload_size
+        self._synchronized = False
+        self._held: deque[tuple[bytes, bool]] = deque()
+        self._held_bytes = 0
+        self._level = QueueLevel.LOW
+
+    # What the layer above calls
+
+    def multicast(self, group: bytes, body: bytes, *, safe: bool = False, after_sync: bool = False) -> bool:
+        """Send `body` to `group` on every member, this one too; False: there is no room for all of it now.
+
+        With `after_sync` a message waits for the end of synchronization if that is going on. All else would overtake
+        what waits in the regular queue, so it is for the messages of synchronization itself.
+        ValueError if the body is longer than MESSAGE_SIZE_MAX.
+        """
+        if len(body) > MESSAGE_SIZE_MAX:
+            raise ValueError(f"a message of {len(body)} bytes, more than {MESSAGE_SIZE_MAX}")
+        header = group_header(group)
+        size = len(header) + len(body)
+        if after_sync and not self._synchronized:
+            accepted = self._held_bytes + size <= HELD_BYTES_MAX
+            if accepted:
+                self._hold(header + body, safe)
+        else:
+            accepted = self._has_turn() and self._has_room(size)
+            if accepted:
+                self._pack(header + body, safe)
+        if not accepted:
+            self.stats.messages_refused += 1
+        return accepted
+
+    def synchronization_completed(self) -> None:
+        """The last barrier is delivered: back to the regular send queue and set.
+
+        What the packer holds is whole, so it need not stay in the transitional queue, where it would be stuck.
+        """
+        self._ring.synchronized()
+        self.reassembly.switch(transitional=False)
+        self._synchronized = True
+        self._release()
+
+    @property
+    def queue_level(self) -> QueueLevel:
+        """How full the send queue in use is: 40, 60 and 75 % raise the level; below 30, to 50 and to 70 % lower it."""
+        available = max(0, self._ring.send_queue_free - _SPARE_PACKETS - 1)
+        used_percent = 100 - min(available, self._queue_size) * 100 // self._queue_size
+        at_least = (used_percent >= 40) + (used_percent >= 60) + (used_percent >= 75)
+        at_most = (used_percent >= 30) + (used_percent > 50) + (used_percent > 70)
+        self._level = QueueLevel(min(max(self._level, at_least), at_most))
+        return self._level
+
+    def statistics(self) -> dict[str, int]:
+        """All counters by name, those of dropped things as "dropped.<reason>"."""
+        stats, parts = self.stats, self.reassembly.stats
+        return {
+            "messages_sent": stats.messages_sent,
+            "messages_refused": stats.messages_refused,
+            "messages_held": stats.messages_held,
+            "packets_sent": stats.packets_sent,
+            "messages_delivered": stats.messages_delivered,
+            "packets_delivered": stats.packets_delivered,
+            "unfinished_bytes": self.reassembly.unfinished_bytes,
+            "dropped.unknown tail": parts.unknown_tails,
+            "dropped.unfinished message": parts.unfinished,
+            "dropped.message too long": parts.too_long,
+            "dropped.too many senders": parts.too_many_senders,
+            **{f"dropped.{reason}": count for reason, count in sorted(stats.dropped.items())},
+        }
+
+    # What the ring calls
+
+    def packet_delivered(self, sender: NodeId, payload: bytes) -> None:
+        self.stats.packets_delivered += 1
+        try:
+            messages = self.reassembly.receive(sender, payload)
+        except BadPacket as error:
+            self.stats.dropped[error.reason] += 1
+            return
+        for message in messages:
+            try:
+                self._deliver(sender, message)
+            except BadPacket as error:
+                self.stats.dropped[error.reason] += 1
+
+    def configuration_changed(self, change: ConfigurationChanged) -> None:
+        self.reassembly.forget(change.left)
+        if change.kind is ConfigurationKind.TRANSITIONAL:
+            self._synchronized = False
+        self._upper.configuration_changed(change)
+        if change.kind is ConfigurationKind.TRANSITIONAL:
+            # The last chance to join what waits in the old queue; now it would still be sent in order.
+            self._flush()
+
+    def token_received(self) -> None:
+        if self._held:
+            self._release()
+        self._flush()
+
+    def token_sent(self) -> None:
+        self._upper.token_sent()
+
+    def switch_reassembly(self) -> None:
+        self.reassembly.switch(transitional=True)
+
+    # Sending
+
+    def _has_room(self, size: int) -> bool:
+        """The flow control rule. It never counts fewer packets than the packer makes, the open one included."""
+        available = self._ring.send_queue_free - _SPARE_PACKETS
+        return available >= size // (self._packer.payload_size - _FLOW_CONTROL_OVERHEAD) + 1
+
+    def _has_turn(self) -> bool:
+        """Outside of synchronization, messages that were held go first."""
+        if self._held and self._synchronized:
+            self._release()
+        return not (self._held and self._synchronized)
+
+    def _hold(self, message: bytes, safe: bool) -> None:
+        self.stats.messages_held += 1
+        self._held.append((message, safe))
+        self._held_bytes += len(message)
+
+    def _release(self) -> None:
+        while self._held and self._synchronized and self._has_room(len(self._held[0][0])):
+            message, safe = self._held.popleft()
+            self._held_bytes -= len(message)
+            self._pack(message, safe)
+
+    def _pack(self, message: bytes, safe: bool) -> None:
+        self.stats.messages_sent += 1
+        for payload in self._packer.add(message, safe):
+            self._submit(payload)
+        self._ring.request_token()
+
+    def _flush(self) -> None:
+        """Queue what is being packed. A full queue (the ring has just changed it) leaves it where it is, whole."""
+        if not self._packer.empty and self._ring.send_queue_free:
+            payload = self._packer.flush()
+            if payload is not None:
+                self._submit(payload)
+
+    def _submit(self, payload: Payload) -> None:
+        if not self._ring.submit(payload.data, payload.safe):
+            raise RuntimeError("the ring refused a packet although its send queue has room")
+        self.stats.packets_sent += 1
+
+    # Receiving
+
+    def _deliver(self, sender: NodeId, message: bytes) -> None:
+        names, body = decode_group_message(message)
+        for name in names if len(names) == 1 else dict.fromkeys(names):
+            if name in self._groups:
+                self.stats.messages_delivered += 1
+                self._upper.message_delivered(name, sender, body)
+            else:
+                self.stats.dropped["unknown group"] += 1

@@ -1,0 +1,114 @@
+"""Sender's half of the groups layer: whole messages into packets (protocol/, chapter "Groups").
+
+Small messages share a packet, large ones are cut into pieces. Beyond what every receiver demands, the packer keeps two
+rules. Their price is some room in packets; what they buy is that nobody loses a message for the way it was packed:
+
+- Between two calls it holds whole messages only: `add` gives out all of a message that has to be cut. So whenever the
+  ring changes from one send queue to the other, no message has its head in one queue and its tail in the other.
+- A message that fits into one packet is never cut, and nothing stands behind the tail of one that was. A corosync that
+  joins the ring in the middle of a message throws away the packet with the message's tail, and all that is in it.
+"""
+
+from typing import Final
+
+from totemd.record import record
+from totemd.wire.groups import GROUP_PACKET_HEADER_SIZE, PIECE_OVERHEAD, encode_group_packet
+
+FRAGMENT_NUMBER_MAX: Final = 255
+"""After it comes 1: 0 means that nothing follows."""
+
+PAYLOAD_SIZE_MIN: Final = 32
+"""Bytes; the flow control rule counts with 24 less."""
+
+PAYLOAD_SIZE_MAX: Final = 65000
+"""Bytes; the length of a piece is a 16-bit number, a datagram is no longer either."""
+
+
+@record
+class Payload:
+    """A finished packet for the ring's send queue."""
+
+    data: bytes
+    safe: bool
+
+
+class Packer:
+    """Packs the messages of this node. Neither queues nor counts: what it returns must be queued, in order."""
+
+    __slots__ = ("_pieces", "_safe", "_size", "payload_size")
+
+    def __init__(self, payload_size: int) -> None:
+        """`payload_size`: bytes of the largest packet to make (1410 for the default netmtu of 1500)."""
+        if not PAYLOAD_SIZE_MIN <= payload_size <= PAYLOAD_SIZE_MAX:
+            raise ValueError(f"payload size {payload_size} is not in {PAYLOAD_SIZE_MIN}..{PAYLOAD_SIZE_MAX}")
+        self.payload_size = payload_size
+        self._pieces: list[bytes] = []
+        self._size = GROUP_PACKET_HEADER_SIZE
+        self._safe = False
+
+    @property
+    def empty(self) -> bool:
+        """True when `flush` has nothing to give."""
+        return not self._pieces
+
+    def packets_needed(self, size: int) -> int:
+        """At most this many packets come of adding `size` bytes, the one that stays open after it included."""
+        largest_piece = self.payload_size - GROUP_PACKET_HEADER_SIZE - PIECE_OVERHEAD
+        return 1 - (-size // largest_piece)
+
+    def add(self, message: bytes, safe: bool) -> list[Payload]:
+        """Pack a whole message that is not empty; returns the packets that are complete now."""
+        if not message:
+            raise ValueError("a message has at least its group header")
+        needed = PIECE_OVERHEAD + len(message)
+        fits_alone = GROUP_PACKET_HEADER_SIZE + needed <= self.payload_size
+        if self._size + needed <= self.payload_size and (safe == self._safe or not self._pieces):
+            self._append(message, needed, safe)
+            return []
+        complete = []
+        if self._pieces and (fits_alone or safe != self._safe or not self._room):
+            complete.append(self._close())
+        if fits_alone:
+            self._append(message, needed, safe)
+        else:
+            self._cut(message, safe, complete)
+        return complete
+
+    def flush(self) -> Payload | None:
+        """Give out what is waiting for company, if anything is."""
+        return self._close() if self._pieces else None
+
+    @property
+    def _room(self) -> int:
+        return max(0, self.payload_size - self._size - PIECE_OVERHEAD)
+
+    def _append(self, message: bytes, needed: int, safe: bool) -> None:
+        self._pieces.append(message)
+        self._size += needed
+        self._safe = safe
+
+    def _close(self) -> Payload:
+        payload = Payload(encode_group_packet(0, 0, self._pieces), self._safe)
+        self._clear()
+        return payload
+
+    def _clear(self) -> None:
+        self._pieces = []
+        self._size = GROUP_PACKET_HEADER_SIZE
+
+    def _cut(self, message: bytes, safe: bool, complete: list[Payload]) -> None:
+        """Fill the open packet with the head of `message` and further packets with the rest of it."""
+        rest = memoryview(message)
+        room = self._room
+        data = encode_group_packet(1, 0, [*self._pieces, rest[:room]])
+        self._clear()
+        complete.append(Payload(data, safe))
+        rest = rest[room:]
+        room = self._room
+        number = 1
+        while len(rest) > room:
+            following = number % FRAGMENT_NUMBER_MAX + 1
+            complete.append(Payload(encode_group_packet(following, number, [rest[:room]]), safe))
+            rest = rest[room:]
+            number = following
+        complete.append(Payload(encode_group_packet(0, number, [rest]), safe))
