@@ -57,3 +57,15 @@ CLIENTS_MAX = 1000
 
 SUBSCRIPTIONS_MAX = 1000
 """Subscriptions and groups of one native connection."""
+
+CPG_DATA_MAX = MESSAGE_SIZE_MAX - 1024
+"""One cpg message's payload, bytes: with every header in front it stays below MESSAGE_SIZE_MAX. The same as libcpg's."""
+
+CPG_PROCESSES_PER_NODE_MAX = 16384
+"""(process, group) pairs of one node; a peer could otherwise fill our memory with joins."""
+
+CPG_PROCESSES_MAX = 131_072
+"""(process, group) pairs of the whole cluster, and so the most groups there can be."""
+
+CPG_JOIN_LIST_ENTRIES_MAX = 4096
+"""Entries of one join list that we send, 144 bytes each; a longer list goes out in several messages."""
