@@ -1,0 +1,1 @@
+"""Votes and quorum: arithmetic (pure), rules (pure), and the service around them."""
