@@ -262,7 +262,12 @@ def test_a_leave_is_marked_by_sender_zero_and_lists_only_the_leaver(make_cluster
     sent: list[bytes] = []
     cluster.start()
     assert cluster.run(5.0, cluster.formed)
-    cluster.drop = lambda source, target, data: bool(sent.append(data))
+
+    def record(source: int, target: int, data: bytes) -> bool:
+        sent.append(data)
+        return True
+
+    cluster.drop = record
     cluster.members[2].ring.leave(cluster.now)
     cluster.perform(cluster.members[2])
     leave = decode_packet(sent[-1])
