@@ -18,7 +18,7 @@ class _Unreadable(Exception):
 
 
 def describe(datagram: bytes) -> Description:
-    """The packet as a dict: `type`, the header's and the packet's fields, or `error` with a `reason`. Never raises."""
+    """The packet as a dict: `kind`, the header's and the packet's fields, or `error` with a `reason`. Never raises."""
     try:
         return _packet(datagram, nested=False)
     except _Unreadable as problem:
@@ -75,7 +75,7 @@ def _packet(data: bytes, *, nested: bool) -> Description:
     header = fields.pop("header")
     if kind == totem.JOIN_TYPE and header["nodeid"] == 0:
         name = "leave"
-    described: Description = {"type": name, "nodeid": header["nodeid"], "target_nodeid": header["target_nodeid"]}
+    described: Description = {"kind": name, "nodeid": header["nodeid"], "target_nodeid": header["target_nodeid"]}
     if kind == totem.MCAST_TYPE:
         described["encapsulated"] = header["encapsulated"] == totem.ENCAPSULATED
         payload = fields.pop("payload")
@@ -112,7 +112,7 @@ def _payload(payload: bytes, *, encapsulated: bool, nested: bool) -> Description
         inner = _packet(payload, nested=True)
     except _Unreadable as problem:
         return {"inner": _error(str(problem), payload)}
-    if inner["type"] != "mcast":
+    if inner["kind"] != "mcast":
         return {"inner": _error(f"a recovery message that carries a packet of type {inner['type']}", payload)}
     return {"inner": inner}
 
@@ -161,8 +161,8 @@ def _body(body: bytes, *, synchronization: bool) -> Description:
     found = sync.MESSAGES.get(ident) if synchronization else services.MESSAGES.get((service, function))
     if found is None:
         where = "sync" if synchronization else services.SERVICE_NAMES.get(service, f"service {service}")
-        return {"type": f"unknown ({where}, function {function})", "data": body[16:]}
+        return {"kind": f"unknown ({where}, function {function})", "data": body[16:]}
     name, definition = found
     fields = _parse(definition, body, name)
     fields.pop("id")
-    return {"type": name, **fields}
+    return {"kind": name, **fields}

@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgpack
-from construct import Adapter, Bytes, Check, Int32ub, Rebuild, Struct, len_, this
+from construct import Adapter, Bytes, Check, Int32ub, Struct, this
 
 FRAME_SIZE_MAX = 1024 * 1024 + 65536
 
@@ -22,15 +22,8 @@ class _MsgpackMap(Adapter):  # type: ignore[misc]  # construct has no types
         return packed
 
 
-FRAME_BYTES = Struct(
-    "length" / Rebuild(Int32ub, len_(this.body)),
-    Check(this.length <= FRAME_SIZE_MAX),
-    "body" / Bytes(this.length),
-)
-"""The frame with its body left alone."""
-
 FRAME = Struct("length" / Int32ub, Check(this.length <= FRAME_SIZE_MAX), "body" / _MsgpackMap(Bytes(this.length)))
-"""For parsing: the frame with its map."""
+"""To build one without counting bytes use `build_frame`."""
 
 
 def parse_frame(data: bytes) -> dict[str, Any]:
@@ -41,5 +34,6 @@ def parse_frame(data: bytes) -> dict[str, Any]:
 
 def build_frame(body: dict[str, Any]) -> bytes:
     """The frame that carries `body`."""
-    frame: bytes = FRAME_BYTES.build({"body": msgpack.packb(body, use_bin_type=True)})
-    return frame
+    packed: bytes = msgpack.packb(body, use_bin_type=True)
+    length: bytes = Int32ub.build(len(packed))
+    return length + packed

@@ -122,7 +122,7 @@ VOTEQUORUM_NODEINFO = Struct(
     "flags" / Int32ul,
 )
 VOTEQUORUM_RECONFIGURE = Struct(
-    *_header(VOTEQUORUM, 1), "nodeid" / Int32ul, "value" / Int32ul, "param" / Int8ub, Padding(3)
+    *_header(VOTEQUORUM, 1), "nodeid" / Int32ul, "value" / Int32ul, "param" / Int8ub, Padding(7)
 )
 VOTEQUORUM_QDEVICE_REG = Struct(*_header(VOTEQUORUM, 2), "operation" / Int32ul, "name" / c_string(255), Padding(5))
 VOTEQUORUM_QDEVICE_RECONFIGURE = Struct(

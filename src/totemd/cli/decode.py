@@ -124,17 +124,17 @@ def _endpoint(address: str, port: int) -> str:
 
 def _lines(fields: dict[str, Any], name: str, depth: int) -> Iterator[str]:
     """One line with the plain values of `fields`, then its nested parts, deeper."""
-    kind = fields.get("type") if isinstance(fields.get("type"), str) else name
+    kind = fields.get("kind", name)
     words = [name] if name and name != kind else []
-    words += [str(kind)] if kind else []
+    words += [kind] if kind else []
     nested: list[tuple[str, Any]] = []
     for key, value in fields.items():
-        if key in _MEANINGLESS_FIELDS or (key == "type" and value == kind):
+        if key == "kind" or key in _MEANINGLESS_FIELDS:
             continue
         if _is_nested(value):
             nested.append((key, value))
         else:
-            words.append(f"{key} {_value(str(kind), key, value)}")
+            words.append(f"{key} {_value(kind, key, value)}")
     yield "  " * depth + "  ".join(words)
     for key, value in nested:
         for item in value if isinstance(value, list) else [value]:
