@@ -59,6 +59,15 @@ class Lab:
         self.nodes.append(node)
         self.configure(node, self.settings)
 
+    def add_stranger(self) -> tuple[Namespace, str]:
+        """A place on the network that no nodelist knows, and its address."""
+        assert self._bridge is not None
+        place = Namespace()
+        self._places.append(place)
+        address = "10.78.0.200"
+        self._bridge.attach(place, f"{address}/24")
+        return place, address
+
     def configure(self, node: Node, settings: RingSettings) -> None:
         """Write a node's configuration file."""
         text = corosync_conf(self.members, settings, str(node.state), str(node.directory / "corosync.log"))

@@ -1,0 +1,38 @@
+# The commands of this project. The virtual environment is made on first use and again when pyproject.toml changes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+
+.PHONY: help demo test lint bench clean
+
+help:
+	@echo "make demo    three daemons on this machine: one order, a crash, quorum lost and healed (no root)"
+	@echo "make test    lint and all tests; those with network namespaces and real corosync need root (see README.md)"
+	@echo "make lint    ruff, mypy, import-linter"
+	@echo "make bench   latency of ordered delivery, totemd beside corosync (root)"
+	@echo "make clean   remove what the above made"
+
+$(VENV)/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
+
+demo: $(VENV)/installed
+	$(BIN)/python -m totemd.cli.ctl demo
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+bench: $(VENV)/installed
+	$(BIN)/python bench/latency.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
