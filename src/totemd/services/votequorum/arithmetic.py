@@ -12,14 +12,12 @@ quorate at once, whatever splits, merges, crashes and restarts happen. What each
     two_node                 two components of one or two nodes each exist: each is quorate with a single vote. Fencing
                              must decide. wait_for_all (the default with it) demands that all votes were present once
                              since the start, so that nodes that start apart stay inquorate
-    auto_tie_breaker         never by the split of one quorate component when E is even and E = S: of two equal halves
-                             one has the breaker. With several changes of membership: only if wait_for_all is
-                             off; a node that was cut off earlier remembers an older breaker (and a restarted one
-                             none: with a list of nodes each half may believe in its own), and may find stragglers
-                             to make up a half. With wait_for_all a component that lost quorum waits for all
-                             instead. Odd E (accepted with wait_for_all): the larger part of a split may be completed
-                             by a node from outside in the same change; else the check that the absent could not
-                             reach quorum keeps the smaller part inquorate
+    auto_tie_breaker         wait_for_all is off, and membership changed more than once: a node that was cut off earlier
+                             remembers an older breaker (restarted, it has none, and with a list of nodes each half may
+                             believe in its own), and may find stragglers to make up a half. One split of a quorate
+                             component is safe: of two equal halves one has the breaker, and a half that is short of
+                             E/2 (odd E) stays inquorate if the absent could be quorate. With wait_for_all it is safe
+                             in any history, because who lost quorum waits for all
     last_man_standing        nodes that were cut off before E was lowered (they still believe in the old E) merge
                              with later losers, which makes an old majority, also with wait_for_all. Safe as long as
                              components only shrink, and whoever was cut off returns to the quorate component
@@ -30,9 +28,13 @@ quorate at once, whatever splits, merges, crashes and restarts happen. What each
     wait_for_all             gives up nothing, unless cancelled by the operator
     quorum device            the device, which votes for one component at a time, is trusted; likewise master_wins
 
-Two things are stricter than corosync 3.1, and no peer can tell except by a node that stays inquorate longer:
-a clean exit lowers E only in a component that is quorate, and the tie breaker counts the votes (not only the nodes) of
-the absent, and remembers who was present when this node was last quorate, not only the previous configuration.
+Four things are stricter than in corosync 3.1; a peer notices at most a node that stays inquorate longer:
+
+- A clean exit lowers E only in a component that is quorate; else two minorities could both shrink themselves quorate.
+- The tie breaker counts the votes of the absent, not only the nodes.
+- The tie breaker remembers who was present when this node was last quorate, not only the previous configuration.
+- The verdict is made anew when a configuration begins, before NODEINFO is sent (see `rules.enter_configuration`).
+
 Quorum is not cut to eight bits.
 """
 
