@@ -1,0 +1,37 @@
+"""corosync.conf: its text read, checked and turned into the `Configuration` that the rest of totemd works from."""
+
+from totemd.config.load import load
+from totemd.config.model import (
+    AccessSettings,
+    CmapEntry,
+    CmapType,
+    CmapValue,
+    Configuration,
+    ConfigWarning,
+    LoggingSettings,
+    NodeEntry,
+    QuorumSettings,
+    SystemSettings,
+    TieBreaker,
+    TotemParameters,
+    TransportKind,
+    TransportSettings,
+)
+
+__all__ = [
+    "AccessSettings",
+    "CmapEntry",
+    "CmapType",
+    "CmapValue",
+    "ConfigWarning",
+    "Configuration",
+    "LoggingSettings",
+    "NodeEntry",
+    "QuorumSettings",
+    "SystemSettings",
+    "TieBreaker",
+    "TotemParameters",
+    "TransportKind",
+    "TransportSettings",
+    "load",
+]

@@ -146,6 +146,8 @@ class LoggingSettings:
     debug: bool = False
     timestamp: bool = True
     subsystems: tuple[tuple[str, str], ...] = ()
+    logfile_level: str = "info"
+    """The same as `level` for the log file, which has a priority of its own."""
 
 
 @record
@@ -197,6 +199,8 @@ class Configuration:
     entries: dict[str, CmapEntry]
     """The cmap keys that the file yields, including computed ones (nodelist.local_node_pos ...)."""
     warnings: tuple[ConfigWarning, ...]
+    lines: tuple[tuple[str, int], ...] = ()
+    """Which line of `file` gave which key of `entries`."""
 
     def node(self, nodeid: NodeId) -> NodeEntry | None:
         """The nodelist's entry of `nodeid`, if it has one."""

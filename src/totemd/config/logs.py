@@ -1,0 +1,50 @@
+"""Sections logging and system."""
+
+from totemd.config.document import Document, Table
+from totemd.config.model import LoggingSettings, SystemSettings
+
+
+def read_logging(document: Document) -> LoggingSettings:
+    """Where log lines go and which. Raises ConfigError."""
+    logging = document.table("logging")
+    to_logfile = logging.flag("to_logfile")
+    if to_logfile and not logging.text("logfile"):
+        raise logging.error("logfile", "missing, though to_logfile is yes; give a path")
+    subsystems = tuple(
+        (path.rsplit(".", 1)[1].upper(), _level(table, "syslog_priority", _level(logging, "syslog_priority", "info")))
+        for path, table in document.tables.items()
+        if path.startswith("logging.logger_subsys.")
+    )
+    return LoggingSettings(
+        to_stderr=logging.flag("to_stderr", True),
+        to_syslog=logging.flag("to_syslog", True),
+        to_logfile=to_logfile,
+        logfile=logging.text("logfile") or None,
+        level=_level(logging, "syslog_priority", "info"),
+        logfile_level=_level(logging, "logfile_priority", "info"),
+        syslog_facility=logging.text("syslog_facility") or "daemon",
+        debug=_debug(logging),
+        timestamp=logging.text("timestamp") != "off",
+        subsystems=subsystems,
+    )
+
+
+def _debug(table: Table) -> bool:
+    return table.text("debug") in ("on", "trace")
+
+
+def _level(table: Table, key: str, default: str) -> str:
+    return "debug" if _debug(table) else table.text(key) or default
+
+
+def read_system(document: Document) -> SystemSettings:
+    """The part of section system that totemd acts on. Raises ConfigError."""
+    system = document.table("system")
+    state_dir = system.text("state_dir")
+    if state_dir is not None and not state_dir.startswith("/"):
+        raise system.error("state_dir", f'found "{state_dir}"; give a path that begins with /')
+    return SystemSettings(
+        state_dir=state_dir,
+        qb_ipc_type=system.text("qb_ipc_type") or "native",
+        sched_rr=system.flag("sched_rr", True),
+    )
