@@ -1,0 +1,318 @@
+"""`totemctl`: ask the daemon on this machine, and tell it things, over its native socket.
+
+This file holds the command line and its help; what the commands do is in commands_ring.py, commands_data.py, decode.py
+and demo.py, imported when used, because monitoring calls `totemctl status` often.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Final, NoReturn
+
+from totemd.errors import TotemdError
+
+EXIT_OK: Final = 0
+EXIT_ERROR: Final = 1
+EXIT_NOT_QUORATE: Final = 2
+EXIT_USAGE: Final = 64
+"""EX_USAGE of sysexits.h: argparse's own 2 would read as "not quorate"."""
+EXIT_INTERRUPTED: Final = 130
+EXIT_PIPE_CLOSED: Final = 141
+
+_EXIT_HELP: Final = "Exit status: 0 done, 1 error (no daemon, refused ...), 64 wrong usage, 130 ended with Ctrl-C."
+
+_EPILOG: Final = f"""\
+examples:
+  totemctl status                    membership, votes and quorum of this node
+  totemctl --json status | jq .quorate
+  totemctl watch                     follow nodes that come and go, until Ctrl-C
+  totemctl cpg send chat 'hello'     one message to all members of the group "chat"
+  totemctl demo                      a cluster of three on this machine, for a minute
+
+{_EXIT_HELP}
+Of `status`: 0 quorate, 2 not quorate, 1 error.
+
+The daemon's socket is /run/totemd/totemd.sock unless --socket or the environment variable TOTEMD_SOCKET names another.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with exit status 64 for wrong usage, and a pointer to the help."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
+
+
+def _number(least: int, what: str) -> Callable[[str], int]:
+    """A converter for a decimal u32 from `least` up."""
+
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = -1
+        if not least <= value <= 0xFFFFFFFF:
+            raise argparse.ArgumentTypeError(f"{text!r} is no {what}: a number from {least} to 4294967295 is")
+        return value
+
+    return convert
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: a number of seconds from 0 to 86400 is")
+    return value
+
+
+class _Commands:
+    """Adds commands whose function is `module:name`, imported when it runs."""
+
+    def __init__(self, parser: argparse.ArgumentParser, common: argparse.ArgumentParser, title: str) -> None:
+        self._common = common
+        self._commands = parser.add_subparsers(title=title, metavar="COMMAND", required=True)
+
+    def add(
+        self, name: str, target: str | None, brief: str, text: str = "", epilog: str = ""
+    ) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = self._commands.add_parser(
+            name,
+            help=brief,
+            description=text or f"{brief[0].upper()}{brief[1:]}.",
+            epilog=f"{epilog.strip()}\n\n{_EXIT_HELP}" if target != "commands_ring:status" else epilog.strip(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            parents=[self._common],
+        )
+        if target is not None:
+            parser.set_defaults(target=target)
+        return parser
+
+
+def _common_options(*, default: bool) -> argparse.ArgumentParser:
+    """--socket and --json, understood before and after the command; the second time without a default."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--socket",
+        metavar="PATH",
+        default=None if default else argparse.SUPPRESS,
+        help="the daemon's socket (default: $TOTEMD_SOCKET or /run/totemd/totemd.sock)",
+    )
+    common.add_argument(
+        "--json",
+        action="store_true",
+        default=False if default else argparse.SUPPRESS,
+        help="print JSON for programs; commands that follow events print one object per line",
+    )
+    return common
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = Parser(
+        prog="totemctl",
+        description="Ask and steer the totemd on this machine: membership, votes, messages, configuration map.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[_common_options(default=True)],
+    )
+    common = _common_options(default=False)
+    commands = _Commands(parser, common, "commands")
+    _add_ring_commands(commands)
+    _add_cpg_commands(commands, common)
+    _add_cmap_commands(commands, common)
+    _add_daemon_commands(commands)
+    _add_offline_commands(commands)
+    return parser
+
+
+def _add_ring_commands(commands: _Commands) -> None:
+    commands.add(
+        "status",
+        "commands_ring:status",
+        "show membership, votes and quorum",
+        "Show this node's ring, its votes and its members, in the layout of `corosync-quorumtool -siH`.",
+        """\
+"Nodes" and the table list the members of the ring at this moment; nodes that are down are not in it (`nodes --all`
+lists them). "Ring ID" changes with every change of the membership.
+
+Exit status: 0 quorate, 2 not quorate, 1 error (no daemon, no permission ...), 64 wrong usage.
+With --json: cluster_name, nodeid, ring {rep, seq, id}, quorate, votes {expected, highest, total, quorum}, flags,
+members [{nodeid, name, address, votes, local}] and more.
+
+example:
+  totemctl status >/dev/null && echo quorate""",
+    )
+    nodes = commands.add(
+        "nodes",
+        "commands_ring:nodes",
+        "list the members by name",
+        "List the members of the ring by name, in the layout of `corosync-quorumtool -l`.",
+        """\
+With --all (and always with --json) also nodes that are not members, with their state: member, dead, leaving, or never
+(listed in the configuration but not seen since this daemon started).""",
+    )
+    nodes.add_argument("--all", action="store_true", help="also nodes that are down, with the state of each")
+    commands.add(
+        "watch",
+        "commands_ring:watch",
+        "follow membership and quorum until Ctrl-C",
+        epilog="""\
+Prints the present state, then a line for each change, with its reason:
+  members   the ring's new membership, who joined and who left
+  quorum    kept, gained or lost, with the votes
+  ready     all members agree on the state of all services; messages flow again""",
+    )
+    expected = commands.add(
+        "expected",
+        "commands_ring:expected",
+        "set the expected votes of the whole cluster",
+        "Set how many votes the cluster expects, on all members, until the next reconfiguration.",
+        """\
+Quorum is more than half of the expected votes. Lowering them lets a part of the cluster go on alone: make sure that the
+other part is really down, or there will be two clusters that each believe to be the only one.
+
+example:
+  totemctl expected 1        the last survivor goes on""",
+    )
+    expected.add_argument("votes", metavar="N", type=_number(1, "number of votes"), help="votes, at least 1")
+    votes = commands.add("votes", "commands_ring:votes", "set the votes of one node")
+    votes.add_argument("node", metavar="NODE", help="node id or name")
+    votes.add_argument("votes", metavar="N", type=_number(0, "number of votes"), help="votes, 0 or more")
+
+
+def _add_cpg_commands(commands: _Commands, common: argparse.ArgumentParser) -> None:
+    cpg = commands.add("cpg", None, "process groups: list, join, send", "Process groups: messages in one agreed order.")
+    actions = _Commands(cpg, common, "actions")
+    actions.add("groups", "commands_data:cpg_groups", "list all groups and their members")
+    join = actions.add(
+        "join",
+        "commands_data:cpg_join",
+        "join a group and print what is delivered, until Ctrl-C",
+        epilog=r"""
+Bytes that are no printable UTF-8 are shown as \xNN.
+
+example (on two nodes):
+  totemctl cpg join chat
+  totemctl cpg send chat hello""",
+    )
+    join.add_argument("group", metavar="GROUP")
+    join.add_argument("--count", metavar="N", type=_number(1, "count"), help="end after N messages")
+    send = actions.add(
+        "send",
+        "commands_data:cpg_send",
+        "send one message to all members of a group",
+        "Join the group, send one message, wait until it has come back in its place in the total order, and leave.",
+    )
+    send.add_argument("group", metavar="GROUP")
+    send.add_argument("text", metavar="TEXT")
+    send.add_argument("--safe", action="store_true", help="deliver nowhere before every node has received it")
+    send.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=10.0, help="give up after (default: 10)")
+
+
+def _add_cmap_commands(commands: _Commands, common: argparse.ArgumentParser) -> None:
+    cmap = commands.add(
+        "cmap", None, "configuration map: get, set, delete, list, track", "The configuration map of this node's daemon."
+    )
+    actions = _Commands(cmap, common, "actions")
+    get = actions.add("get", "commands_data:cmap_get", "print one key")
+    get.add_argument("key", metavar="KEY")
+    set_ = actions.add(
+        "set",
+        "commands_data:cmap_set",
+        "set one key, on this node",
+        epilog="""\
+Without --type the key keeps its type; a new key becomes a string. Numbers may be written 0x10, binary values are
+hexadecimal.
+
+example:
+  totemctl cmap set mine.limit 10 --type u32""",
+    )
+    set_.add_argument("key", metavar="KEY")
+    set_.add_argument("value", metavar="VALUE")
+    types = ("i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64", "flt", "dbl", "str", "bin")
+    set_.add_argument("--type", choices=types, metavar="TYPE", help=f"one of {' '.join(types)}")
+    delete = actions.add("delete", "commands_data:cmap_delete", "delete one key, on this node")
+    delete.add_argument("key", metavar="KEY")
+    list_ = actions.add("list", "commands_data:cmap_list", "print all keys, or those that begin with a prefix")
+    list_.add_argument("prefix", metavar="PREFIX", nargs="?", default="")
+    track = actions.add("track", "commands_data:cmap_track", "follow changes until Ctrl-C")
+    track.add_argument("prefix", metavar="PREFIX", nargs="?", default="")
+    track.add_argument("--exact", action="store_true", help="PREFIX is one whole key")
+
+
+def _add_daemon_commands(commands: _Commands) -> None:
+    commands.add("stats", "commands_ring:stats", "print the daemon's counters")
+    kill = commands.add(
+        "kill",
+        "commands_ring:kill",
+        "have a member's daemon end at once",
+        "Tell a member's daemon, through the ring, to end itself, and wait until it has left. Nothing is asked.",
+    )
+    kill.add_argument("node", metavar="NODE", help="node id or name")
+    kill.add_argument("--reason", metavar="TEXT", default="", help="what the node's log shall say")
+    kill.add_argument("--wait", metavar="SECONDS", type=_seconds, default=10.0, help="for its leaving (default: 10)")
+    shutdown = commands.add(
+        "shutdown",
+        "commands_ring:shutdown",
+        "have this node leave the ring and its daemon end",
+        "Leave the ring cleanly and end this node's daemon. Nothing is asked; the others go on without it at once.",
+    )
+    shutdown.add_argument("--wait", metavar="SECONDS", type=_seconds, default=10.0, help="for its end (default: 10)")
+    commands.add(
+        "reload",
+        "commands_ring:reload",
+        "have the daemon read its configuration file again",
+        epilog="If the file is wrong, nothing changes, and the error names its line.",
+    )
+
+
+def _add_offline_commands(commands: _Commands) -> None:
+    decode = commands.add(
+        "decode",
+        "commands_ring:decode",
+        "print captured packets, one by one",
+        "Print the packets of a capture file (pcap or pcapng), or one packet given in hexadecimal. Needs no daemon.",
+        """\
+example:
+  tcpdump -i eth0 -w ring.pcap udp port 5405
+  totemctl decode ring.pcap""",
+    )
+    decode.add_argument("source", metavar="PCAP-or-HEX")
+    decode.add_argument("--limit", metavar="N", type=_number(0, "count"), help="stop after N packets")
+    commands.add(
+        "demo",
+        "commands_ring:demo",
+        "start three daemons here and show what they do",
+        "A cluster of three on this machine: one order of messages, a crash, lost quorum, healing. Needs neither root "
+        "nor a running daemon, takes less than a minute, and leaves nothing behind.",
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status. A user's mistake is one line on stderr, never a traceback."""
+    arguments = build_parser().parse_args(argv)
+    module, function = arguments.target.split(":")
+    try:
+        status: int = getattr(import_module(f"totemd.cli.{module}"), function)(arguments)
+        sys.stdout.flush()
+        return status
+    except TotemdError as error:
+        print(f"totemctl: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE_CLOSED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
