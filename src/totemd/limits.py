@@ -69,3 +69,9 @@ CPG_PROCESSES_MAX = 131_072
 
 CPG_JOIN_LIST_ENTRIES_MAX = 4096
 """Entries of one join list that we send, 144 bytes each; a longer list goes out in several messages."""
+
+CMAP_BYTES_MAX = 64 * 1024 * 1024
+"""Bytes of all cmap keys and values together, beyond which clients may add nothing."""
+
+CMAP_TRACKERS_MAX = 10_000
+"""Trackers on the cmap at once; every change looks at all of them."""

@@ -1,6 +1,7 @@
 """Messages between the cpg services of the nodes (protocol/, chapter "Services", section cpg).
 
-Whole messages, the 16-byte service header included (a join list's header has 24 bytes, the last eight unused). Group names are byte strings of at most CPG_NAME_MAX bytes. `decode_mcast` and `encode_mcast` are on the hot path.
+Whole messages, the 16-byte service header included; a join list's header has 24 bytes, the last eight unused. Group
+names are byte strings of at most CPG_NAME_MAX bytes. `decode_mcast` and `encode_mcast` are on the hot path.
 """
 
 from enum import IntEnum

@@ -1,0 +1,6 @@
+"""The configuration map: typed keys that clients and the daemon share on one node."""
+
+from totemd.services.cmap.service import Cmap
+from totemd.services.cmap.tracking import ALL_KINDS, CmapChanged, TrackKind
+
+__all__ = ["ALL_KINDS", "Cmap", "CmapChanged", "TrackKind"]
