@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from totemd.errors import BadPacket
-from totemd.groups.packing import Packer
+from totemd.groups.packing import PAYLOAD_SIZE_MIN, Packer
 from totemd.groups.reassembly import Reassembly
 from totemd.limits import PROCESSOR_COUNT_MAX, REASSEMBLY_SIZE_MAX
 from totemd.wire.groups import decode_group_packet, encode_group_packet
@@ -248,7 +248,7 @@ class TwoQueues(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.transitional = True
-        self.packers = {sender: Packer(40) for sender in self.SENDERS}
+        self.packers = {sender: Packer(PAYLOAD_SIZE_MIN) for sender in self.SENDERS}
         self.queues: dict[tuple[int, bool], deque[bytes]] = {
             (sender, transitional): deque() for sender in self.SENDERS for transitional in (True, False)
         }

@@ -17,11 +17,11 @@ from totemd.wire.groups import GROUP_PACKET_HEADER_SIZE, PIECE_OVERHEAD, encode_
 FRAGMENT_NUMBER_MAX: Final = 255
 """After it comes 1: 0 means that nothing follows."""
 
-PAYLOAD_SIZE_MIN: Final = 32
-"""Bytes; the flow control rule counts with 24 less."""
+PAYLOAD_SIZE_MIN: Final = 48
+"""Bytes; less, and the flow control rule (which counts with 24 less) would not let a message of 1 MiB into a queue."""
 
-PAYLOAD_SIZE_MAX: Final = 65000
-"""Bytes; the length of a piece is a 16-bit number, a datagram is no longer either."""
+PAYLOAD_SIZE_MAX: Final = 65535
+"""Bytes; the length of a piece is a 16-bit number, and a datagram is no longer either."""
 
 
 @record
