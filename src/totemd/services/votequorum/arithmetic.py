@@ -187,6 +187,8 @@ def _is_present(electorate: Electorate, nodeid: NodeId) -> bool:
 
 
 def _device_master_is_here(electorate: Electorate) -> bool:
+    if not electorate.own.flags & NODE_QDEVICE_MASTER_WINS:
+        return False
     both = NODE_QDEVICE_MASTER_WINS | NODE_QDEVICE_CAST_VOTE
     return any(_has(voter, both) for voter in electorate.present())
 

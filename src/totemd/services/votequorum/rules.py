@@ -34,7 +34,7 @@ def enter_configuration(electorate: Electorate, members: tuple[NodeId, ...]) -> 
     The verdict is made anew at once. So the NODEINFO that is sent next says what is true of the nodes that stayed, and
     a node that comes from a lost majority cannot pass its stale quorum on to those that it meets.
     """
-    here = set(members)
+    here = {electorate.own_nodeid, *members}
     voters = tuple(
         voter if voter.nodeid in here or voter.state is VoterState.DEAD else replace(voter, state=VoterState.DEAD)
         for voter in electorate.voters
