@@ -93,35 +93,33 @@ class FrameDecoder:
             return None
         begin = self._start + LENGTH_SIZE
         self._start = end = begin + length
-        with memoryview(self._buffer) as view:
-            frame = self._decode(view[begin:end])
+        body = bytes(memoryview(self._buffer)[begin:end])
         if end == len(self._buffer):
             self._buffer.clear()
             self._start = 0
-        return frame
+        return self._decode(body)
 
     def _next_length(self) -> int:
         length: int = _LENGTH.unpack_from(self._buffer, self._start)[0]
         return length
 
-    def _decode(self, body: memoryview) -> Frame:
-        with body:
-            try:
-                frame = _unpack(
-                    body,
-                    max_array_len=self._bounds.array_entries_max,
-                    max_map_len=self._bounds.map_entries_max,
-                    max_ext_len=0,
-                )
-            except (ValueError, TypeError, OverflowError, RecursionError) as error:
-                text = str(error) or type(error).__name__
+    def _decode(self, body: bytes) -> Frame:
+        try:
+            frame = _unpack(
+                body,
+                max_array_len=self._bounds.array_entries_max,
+                max_map_len=self._bounds.map_entries_max,
+                max_ext_len=0,
+            )
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
+            text = str(error) or type(error).__name__
+        else:
+            if isinstance(frame, dict):
+                if all(type(key) is str for key in frame):
+                    return frame
+                text = "its keys must be strings"
             else:
-                if isinstance(frame, dict):
-                    if all(type(key) is str for key in frame):
-                        return frame
-                    text = "its keys must be strings"
-                else:
-                    text = f"it must be a map, not {type(frame).__name__}"
+                text = f"it must be a map, not {type(frame).__name__}"
         raise self._break(f"the frame is not valid msgpack for this socket: {text}")
 
     def _break(self, text: str) -> BadFrame:
@@ -134,11 +132,11 @@ class FrameDecoder:
 def encode_frame(frame: Mapping[str, object]) -> bytes:
     """Length and map as bytes; BadFrame if that is more than FRAME_SIZE_MAX."""
     body: bytes = _pack(frame)
-    return frame_of(body)
-
-
-def frame_of(body: bytes) -> bytes:
-    """The frame around an encoded map; BadFrame if `body` is more than FRAME_SIZE_MAX."""
     if len(body) > FRAME_SIZE_MAX:
         raise BadFrame(f"the frame would have {len(body)} bytes; at most {FRAME_SIZE_MAX} are allowed")
     return _LENGTH.pack(len(body)) + body
+
+
+def frame_head(size_bytes: int) -> bytes:
+    """What precedes an encoded map of `size_bytes`, at most FRAME_SIZE_MAX."""
+    return _LENGTH.pack(size_bytes)

@@ -1,0 +1,47 @@
+"""What all sessions of one node share: the services they call and who waits for room in the send queue."""
+
+from typing import TYPE_CHECKING
+
+from totemd.ipc.access import AccessPolicy
+from totemd.ipc.events import DeliverEncoder
+from totemd.ipc.ports import NodePort
+from totemd.services.cfg import Cfg
+from totemd.services.cmap import Cmap
+from totemd.services.cpg import Cpg
+from totemd.services.quorum import Quorum
+from totemd.services.votequorum.service import VoteQuorum
+
+if TYPE_CHECKING:
+    from totemd.ipc.session import Session
+
+
+class Services:
+    """One per node; `votequorum` is None without a quorum provider."""
+
+    def __init__(
+        self,
+        *,
+        node: NodePort,
+        access: AccessPolicy,
+        cpg: Cpg,
+        cmap: Cmap,
+        cfg: Cfg,
+        quorum: Quorum,
+        votequorum: VoteQuorum | None,
+    ) -> None:
+        self.node = node
+        self.access = access
+        self.cpg = cpg
+        self.cmap = cmap
+        self.cfg = cfg
+        self.quorum = quorum
+        self.votequorum = votequorum
+        self.deliver_encoder = DeliverEncoder()
+        self.waiting: dict[Session, None] = {}
+        """Sessions that got try_again and no "ready" since, in the order of asking."""
+
+    def queue_became_ready(self) -> None:
+        """Tell every waiting session once. To be called when `node.queue_ready`, at most once per token visit."""
+        waiting, self.waiting = self.waiting, {}
+        for session in waiting:
+            session.queue_became_ready()
