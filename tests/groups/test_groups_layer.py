@@ -173,13 +173,14 @@ def test_change_of_configuration_flushes_into_the_old_queue() -> None:
     class Talker(Recorder):
         def configuration_changed(self, change: ConfigurationChanged) -> None:
             assert groups.multicast(b"a", bytes(3000))
+            assert groups.multicast(b"a", b"behind")
 
     ring = QueueRing()
     groups = Groups(ring, Talker(), PAYLOAD_SIZE)
     groups.synchronization_completed()
     groups.multicast(b"a", b"before")
     groups.configuration_changed(transitional())
-    assert [decode_group_packet(payload).fragmented for payload, _ in ring.queues[False]] == [1, 2, 0]
+    assert [decode_group_packet(payload).fragmented for payload, _ in ring.queues[False]] == [1, 2, 0, 0]
     ring.waiting = True
     groups.token_received()
     assert not ring.queues[True]
@@ -231,6 +232,24 @@ def test_after_synchronization_nothing_is_held() -> None:
     groups.configuration_changed(transitional())
     groups.multicast(b"a", b"x", after_sync=True)
     assert (groups.stats.messages_held, groups.stats.messages_sent) == (1, 1)
+
+
+def test_half_sent_message_goes_on_after_synchronization() -> None:
+    groups, ring, upper = synchronized_layer()
+    assert groups.multicast(b"a", bytes(3000))
+    old = ring.take(2)
+    groups.packet_delivered(1, old[0])
+    groups.configuration_changed(transitional())
+    ring.waiting = True
+    groups.packet_delivered(1, old[1])
+    groups.switch_reassembly()
+    groups.configuration_changed(change(ConfigurationKind.REGULAR, 5))
+    assert groups.multicast(b"sync", bytes(2000))
+    loop_back(groups, ring)
+    assert [len(body) for _, _, body in upper.messages] == [2000]
+    groups.synchronization_completed()
+    loop_back(groups, ring)
+    assert [len(body) for _, _, body in upper.messages] == [2000, 3000]
 
 
 def test_nodes_that_left_start_anew() -> None:
@@ -373,6 +392,15 @@ class ChangingRing(RuleBasedStateMachine):
         for sender, payload in self.order[member.position : member.position + packets]:
             member.position += 1
             member.groups.packet_delivered(sender, payload)
+
+    @rule()
+    def calm(self) -> None:
+        """Time enough for synchronization to end."""
+        for _ in range(12):
+            for nodeid in NODES:
+                self.token(nodeid, 3)
+            for nodeid in NODES:
+                self.deliver(nodeid, 100)
 
     @rule(at=st.integers(0, 100))
     def install(self, at: int) -> None:
