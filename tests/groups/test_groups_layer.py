@@ -309,6 +309,18 @@ def test_queue_level_has_hysteresis() -> None:
     assert [level(percent) for percent in (90, 10, 73)] == [QueueLevel.CRITICAL, QueueLevel.LOW, QueueLevel.HIGH]
 
 
+def test_ring_that_has_left_takes_nothing_and_nothing_breaks() -> None:
+    class LeftRing(QueueRing):
+        def submit(self, payload: bytes, safe: bool) -> bool:
+            return False
+
+    groups = Groups(LeftRing(), Recorder(), PAYLOAD_SIZE)
+    groups.multicast(b"a", bytes(3000))
+    groups.multicast(b"a", b"x")
+    groups.token_received()
+    assert (groups.stats.packets_sent, groups.stats.packets_refused) == (0, 4)
+
+
 def test_token_sent_is_passed_on() -> None:
     groups, _, upper = layer()
     groups.token_sent()

@@ -20,7 +20,7 @@ class RingPort(Protocol):
         """Packets that the send queue in use still takes."""
 
     def submit(self, payload: bytes, safe: bool) -> bool:
-        """Put a packet into the send queue in use; False if it is full."""
+        """Put a packet into the send queue in use; False if it is full, or the ring has been left for good."""
 
     def synchronized(self) -> None:
         """Synchronization has completed: use the regular send queue."""
