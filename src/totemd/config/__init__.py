@@ -17,9 +17,11 @@ from totemd.config.model import (
     TransportKind,
     TransportSettings,
 )
+from totemd.config.reload import Change, ReloadPlan, compare
 
 __all__ = [
     "AccessSettings",
+    "Change",
     "CmapEntry",
     "CmapType",
     "CmapValue",
@@ -28,10 +30,12 @@ __all__ = [
     "LoggingSettings",
     "NodeEntry",
     "QuorumSettings",
+    "ReloadPlan",
     "SystemSettings",
     "TieBreaker",
     "TotemParameters",
     "TransportKind",
     "TransportSettings",
+    "compare",
     "load",
 ]

@@ -11,7 +11,7 @@ from totemd.ids import NodeId
 from totemd.limits import NET_MTU_DEFAULT
 from totemd.record import record
 
-CmapValue: TypeAlias = "int | float | str | bytes"
+CmapValue: TypeAlias = int | float | str | bytes
 
 
 class CmapType(Enum):

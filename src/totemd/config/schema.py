@@ -117,6 +117,8 @@ class Schema:
 
     def nearest_key(self, section: str, key: str) -> str:
         """Advice about an unknown key: the same key elsewhere, the closest spelling here, or ""."""
+        if link_number(key) is not None:
+            key = "ring#_addr"
         elsewhere = [directive.section for directive in self.directives if directive.key == key]
         if elsewhere:
             return f"this key belongs in section {elsewhere[0]}"
