@@ -35,12 +35,14 @@ class Member:
     log: list[object] = field(default_factory=list)
     synchronize: bool = True
     alive: bool = False
+    effects: list[RingEffect] = field(default_factory=list)
     ring: Ring = field(init=False)
 
     def start(self) -> None:
         """A (new) life, with what the disk holds."""
         rng = Random(f"{self.nodeid} {self.cluster.now}")
-        self.ring = Ring(self.nodeid, self.cluster.parameters, self.stored_seq, self, rng.random)
+        self.effects = []
+        self.ring = Ring(self.nodeid, self.cluster.parameters, self.stored_seq, self, rng.random, self.effects.append)
         self.log = []
         self.alive = True
         self.ring.start(self.cluster.now)
@@ -101,7 +103,9 @@ class Cluster:
 
     def perform(self, member: Member) -> None:
         """Carry a node's effects out, in order."""
-        for effect in member.ring.take_effects():
+        effects = member.effects[:]
+        member.effects.clear()
+        for effect in effects:
             self._effect(member, effect)
 
     def _effect(self, member: Member, effect: RingEffect) -> None:

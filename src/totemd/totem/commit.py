@@ -53,7 +53,7 @@ def enter_commit(core: Core, token: CommitToken) -> None:
     core.token_ring_seq = max(core.token_ring_seq, token.ring.seq)
     core.trc = core.pbl = core.cbl = 0
     # Before the token leaves: a restart must never claim this number again.
-    core.effects.append(PersistRingSeq(token.ring.seq))
+    core.emit(PersistRingSeq(token.ring.seq))
     core.stats.memb_commit_token_tx += 1
     core.send_token(token.members[(index + 1) % len(token.members)], encode_commit_token(filled))
     core.start_token_timers()

@@ -46,13 +46,19 @@ class Core:
     """All state of one node's ring. Groups of attributes follow the specification's list."""
 
     def __init__(
-        self, nodeid: NodeId, parameters: TotemParameters, stored_ring_seq: int, upper: Upper, random: Random
+        self,
+        nodeid: NodeId,
+        parameters: TotemParameters,
+        stored_ring_seq: int,
+        upper: Upper,
+        random: Random,
+        emit: Callable[[RingEffect], None],
     ) -> None:
         self.me = nodeid
         self.upper = upper
         self.random = random
         self.now = 0.0
-        self.effects: list[RingEffect] = []
+        self.emit = emit
         # Own joins and hold cancels take part like everybody's; tokens to oneself never touch the network.
         self.loopback: deque[bytes] = deque()
         self.stats = RingStats()
@@ -146,11 +152,11 @@ class Core:
 
     def log(self, level: str, text: str) -> None:
         """Queue a log line."""
-        self.effects.append(Log(level, "TOTEM", text))
+        self.emit(Log(level, "TOTEM", text))
 
     def broadcast(self, data: bytes, *, to_self: bool) -> None:
         """Send to all others and, where the protocol has a node hear itself, to ourselves."""
-        self.effects.append(Broadcast(data))
+        self.emit(Broadcast(data))
         if to_self:
             self.loopback.append(data)
 
@@ -159,7 +165,7 @@ class Core:
         if nodeid == self.me:
             self.loopback.append(data)
         else:
-            self.effects.append(Unicast(nodeid, data))
+            self.emit(Unicast(nodeid, data))
 
     def send_token(self, nodeid: NodeId, data: bytes) -> None:
         """Send a token and keep it, byte for byte, for retransmission."""

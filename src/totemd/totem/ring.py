@@ -1,10 +1,11 @@
 """The ring: packets, requests and time in, effects and upcalls out (protocol/, "Ordering" to "Recovery").
 
-Driven by `start`, `receive`, `submit`, `handle_timer` and a few requests. After any of them the driver performs
-`take_effects()` strictly in order, then sleeps until `next_deadline()`. `receive` never raises on account of a
-packet's content.
+Driven by `start`, `receive`, `submit`, `handle_timer` and a few requests. Effects are given to `emit`, to be performed
+strictly in that order once the input has been handled; then the driver sleeps until `next_deadline()`. `receive` never
+raises on account of a packet's content.
 """
 
+from collections.abc import Callable
 from math import inf
 
 from totemd.config.model import TotemParameters
@@ -36,9 +37,15 @@ class Ring:
     """One node's part in the ring. `stored_ring_seq` is what the last life persisted (0 for a first one)."""
 
     def __init__(
-        self, nodeid: NodeId, parameters: TotemParameters, stored_ring_seq: int, upper: Upper, random: Random
+        self,
+        nodeid: NodeId,
+        parameters: TotemParameters,
+        stored_ring_seq: int,
+        upper: Upper,
+        random: Random,
+        emit: Callable[[RingEffect], None],
     ) -> None:
-        self._core = Core(nodeid, parameters, stored_ring_seq, upper, random)
+        self._core = Core(nodeid, parameters, stored_ring_seq, upper, random, emit)
 
     # What the layers above may know
 
@@ -186,13 +193,6 @@ class Ring:
         if core.merge_deadline <= now:
             self._show_ring()
         self._run_loopback()
-
-    def take_effects(self) -> list[RingEffect]:
-        """All effects since the last call, to be performed in this order."""
-        effects = self._core.effects
-        if effects:
-            self._core.effects = []
-        return effects
 
     # Packets
 

@@ -1,0 +1,184 @@
+"""`totemd`: read and check the configuration, then serve as one node of the ring until told to stop."""
+
+import argparse
+import grp
+import os
+import pwd
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Final, NoReturn
+
+from totemd import __version__
+from totemd.config import Configuration, load
+from totemd.errors import ConfigError, MachineError, OperatorError
+
+DEFAULT_FILE: Final = "/etc/corosync/corosync.conf"
+DEFAULT_STATE_DIR: Final = "/var/lib/totemd"
+DEFAULT_RUN_DIR: Final = "/run/totemd"
+FILE_SIZE_MAX: Final = 1024 * 1024
+
+EXIT_OK: Final = 0
+EXIT_ERROR: Final = 1
+EXIT_USAGE: Final = 64
+
+_EPILOG: Final = """\
+examples:
+  totemd -t                          check /etc/corosync/corosync.conf and say what is wrong with it
+  totemd                             serve (always in the foreground; systemd or a shell's & puts it behind)
+  totemd -c cluster.conf --node n2 --state-dir d2/state --run-dir d2/run
+                                     one of several nodes on one machine, without root
+
+signals:   SIGTERM, SIGINT  leave the ring cleanly, then end
+           SIGHUP           read the configuration file again (this node only; totemctl reload: all nodes)
+files:     RUN_DIR/totemd.sock   the socket of totemctl and of client programs
+           STATE_DIR/ringid_ID   the ring number, which must survive restarts
+exit status: 0 ended as asked, 1 error (configuration, machine, or lost the right to run), 64 wrong usage
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        print(f"totemd: {message} (see totemd --help)", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command. Gives the exit status; a user's mistake costs one line, not a traceback."""
+    options = _parser().parse_args(arguments)
+    try:
+        configuration = read_configuration(options.config, options.node)
+    except (OperatorError, MachineError) as error:
+        print(f"totemd: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    if options.test:
+        for warning in configuration.warnings:
+            print(f"totemd: warning: {warning}", file=sys.stderr)
+        local = configuration.local
+        print(
+            f"{configuration.file} is valid: {len(configuration.nodes)} nodes, this is node {local.nodeid} "
+            f"({local.name or local.address}), transport {configuration.transport.kind.value}"
+        )
+        return EXIT_OK
+    return _serve(configuration, options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="totemd",
+        description="Form a ring with the other nodes of corosync.conf, order messages, and answer quorum.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-c", "--config", default=DEFAULT_FILE, metavar="FILE", help=f"default {DEFAULT_FILE}")
+    parser.add_argument("-f", action="store_true", help="stay in the foreground; so it always does, for compatibility")
+    parser.add_argument("-t", "--test", action="store_true", help="check the configuration and end")
+    parser.add_argument("-v", "--version", action="version", version=f"totemd {__version__}")
+    parser.add_argument(
+        "--state-dir",
+        type=Path,
+        metavar="DIR",
+        help=f"what must survive restarts; default system.state_dir of the configuration, else {DEFAULT_STATE_DIR}",
+    )
+    parser.add_argument("--run-dir", type=Path, default=Path(DEFAULT_RUN_DIR), metavar="DIR", help="the socket's place")
+    parser.add_argument(
+        "--node", metavar="NODE", help="which nodelist entry this is (name, id or address), if it cannot be told"
+    )
+    return parser
+
+
+def read_configuration(path: str, node: str | None) -> Configuration:
+    """Read and check the file. ConfigError or MachineError say what is wrong and what to do."""
+    file = Path(path)
+    try:
+        if file.stat().st_size > FILE_SIZE_MAX:
+            raise ConfigError(f"larger than {FILE_SIZE_MAX} bytes, which no configuration is", file=path)
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise MachineError(
+            f"cannot read the configuration {path}: {error.strerror}; choose one with -c FILE"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"byte {error.start} is not UTF-8 text", file=path) from error
+    from totemd.shell.sockets import machine_addresses
+
+    return load(
+        text,
+        file=path,
+        resolve=resolve,
+        local_addresses=machine_addresses(),
+        hostname=socket.gethostname(),
+        local_override=node,
+        uidgid_files=_read_uidgid_files(file.parent / "uidgid.d"),
+        resolve_user=lambda name: pwd.getpwnam(name).pw_uid,
+        resolve_group=lambda name: grp.getgrnam(name).gr_gid,
+    )
+
+
+def resolve(name: str, ip_version: str) -> list[str]:
+    """Numeric addresses of `name`, of the families and in the order that totem.ip_version asks for."""
+    families = {
+        "ipv4": [socket.AF_INET],
+        "ipv6": [socket.AF_INET6],
+        "ipv4-6": [socket.AF_INET, socket.AF_INET6],
+        "ipv6-4": [socket.AF_INET6, socket.AF_INET],
+    }[ip_version]
+    addresses: list[str] = []
+    failure: OSError | None = None
+    for family in families:
+        try:
+            found = socket.getaddrinfo(name, None, family, socket.SOCK_DGRAM)
+        except OSError as error:
+            failure = error
+            continue
+        addresses += [str(entry[4][0]).partition("%")[0] for entry in found]
+    if not addresses:
+        raise failure or OSError(f"{name} has no address")
+    return list(dict.fromkeys(addresses))
+
+
+def _read_uidgid_files(directory: Path) -> dict[str, str]:
+    files = {}
+    try:
+        entries = sorted(directory.iterdir())
+    except OSError:
+        return {}
+    for entry in entries:
+        if entry.is_file() and entry.stat().st_size <= FILE_SIZE_MAX:
+            try:
+                files[str(entry)] = entry.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigError(f"cannot be read: {error}", file=str(entry)) from error
+    return files
+
+
+def _serve(configuration: Configuration, options: argparse.Namespace) -> int:
+    import trio
+
+    from totemd.shell.daemon import Daemon
+    from totemd.shell.logs import Logger
+
+    state_dir = options.state_dir or Path(configuration.system.state_dir or DEFAULT_STATE_DIR)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    os.umask(0o022)
+    logger = Logger(configuration.logging)
+    try:
+        daemon = Daemon(
+            configuration,
+            state_dir=state_dir,
+            run_dir=options.run_dir,
+            logger=logger,
+            read_configuration=lambda: read_configuration(options.config, options.node),
+        )
+        return trio.run(daemon.run)
+    except MachineError as error:
+        print(f"totemd: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    finally:
+        logger.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""The order in which datagrams that arrived together are handled (protocol/, chapter "Ordering").
+
+Data before tokens: else a message that is already here would look missing and be asked for again. Joins and leaves
+after tokens: a membership change in front of a token that is already here would throw that token, and the messages it
+accounts for, away. (corosync drops joins that arrive while it drains for a token; a lost leave costs it a timeout.)
+"""
+
+from typing import TypeAlias
+
+from totemd.wire.packets import PacketType
+
+Datagram: TypeAlias = tuple[bytes, str]
+"""Bytes and the numeric source address."""
+
+_TYPE_OFFSET = 3
+_TOKENS = frozenset((PacketType.ORF_TOKEN, PacketType.COMMIT_TOKEN))
+
+
+def arrange(datagrams: list[Datagram]) -> list[Datagram]:
+    """Data, then tokens, then joins; each in order of arrival."""
+    if len(datagrams) < 2:
+        return datagrams
+    return sorted(datagrams, key=_rank)
+
+
+def _rank(datagram: Datagram) -> int:
+    data = datagram[0]
+    if len(data) <= _TYPE_OFFSET:
+        return 0
+    kind = data[_TYPE_OFFSET]
+    if kind in _TOKENS:
+        return 1
+    return 2 if kind == PacketType.JOIN else 0

@@ -1,0 +1,30 @@
+"""What a node wants done besides the ring's effects; all of them in one ordered list."""
+
+from typing import TypeAlias
+
+from totemd.record import record
+from totemd.totem.effects import RingEffect
+
+
+@record
+class PersistFile:
+    """Write the small file `name` in the state directory; nothing waits for it."""
+
+    name: str
+    data: bytes
+
+
+@record
+class ReadConfiguration:
+    """Read the configuration file again and hand it to `Node.configuration_read`."""
+
+
+@record
+class Exit:
+    """Perform the effects before this one, then end the process with `status`."""
+
+    status: int
+    reason: str
+
+
+NodeEffect: TypeAlias = RingEffect | PersistFile | ReadConfiguration | Exit

@@ -1,0 +1,426 @@
+"""One node, whole, without IO: datagrams, clients' bytes, configuration and time in; ordered effects out.
+
+    datagrams -> gate -> ring -> groups -+-> sync -> services (cmap, cfg, cpg, quorum, votequorum)
+                                         +-> services -> sessions of local clients
+
+The shell and every simulator drive it alike: hand in what is there, perform `take_effects()` strictly in order, write
+what sessions have for their clients, sleep until something is readable or `next_deadline()`.
+"""
+
+from collections.abc import Callable
+from math import inf
+
+from totemd import __version__
+from totemd.config.model import Configuration
+from totemd.config.reload import compare
+from totemd.errors import BadPacket, ServiceError
+from totemd.groups.api import QueueLevel
+from totemd.groups.layer import Groups
+from totemd.ids import NodeId, RingId
+from totemd.ipc.access import AccessPolicy
+from totemd.ipc.ports import Credentials, Synchronized
+from totemd.ipc.services import Services
+from totemd.ipc.session import Session
+from totemd.node import status
+from totemd.node.arrival import Datagram, arrange
+from totemd.node.effects import Exit, NodeEffect, ReadConfiguration
+from totemd.node.gate import Gate
+from totemd.node.host import ServiceHost
+from totemd.node.timers import Timers
+from totemd.services.base import Listener, Service
+from totemd.services.cfg import Cfg
+from totemd.services.cmap import Cmap
+from totemd.services.cpg import Cpg
+from totemd.services.quorum import Quorum, QuorumView
+from totemd.services.votequorum.service import VoteQuorum
+from totemd.sync.engine import SyncEngine
+from totemd.totem.api import ConfigurationChanged, ConfigurationKind
+from totemd.totem.core import Random
+from totemd.totem.effects import Log
+from totemd.totem.ring import Ring
+from totemd.wire.groups import SYNC_GROUP
+from totemd.wire.packets import Join
+from totemd.wire.service import decode_service_header
+
+ReloadDone = Callable[[str | None], None]
+
+LEAVE_PATIENCE_S = 0.5
+"""How long a clean shutdown waits for its farewell to the voters to be ordered."""
+
+
+class Node:
+    """All of one node's state. `now` is always the caller's clock: seconds, never going back."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        stored_ring_seq: int,
+        tracked_expected_votes: int | None,
+        incarnation: str,
+        own_uid: int,
+        random: Random,
+        now: float,
+    ) -> None:
+        """`stored_ring_seq` and `tracked_expected_votes` are what the last life persisted; `incarnation` is a word that
+        no other life has; `own_uid` is the daemon's user, who may use its socket."""
+        self.configuration = configuration
+        self.nodeid: NodeId = configuration.local.nodeid
+        self.now = now
+        self.started_at = now
+        self.incarnation = incarnation
+        self.effects: list[NodeEffect] = []
+        self.timers = Timers()
+        self.gate = Gate(self.nodeid, configuration)
+        self.synchronizing = True
+        self.membership: ConfigurationChanged | None = None
+        self.membership_at = now
+        self._membership_listeners: list[Listener] = []
+        self._reloads: list[ReloadDone] = []
+        self._sessions: dict[Session, None] = {}
+        self._leaving = False
+        self._ended = False
+        self._asked_for = inf
+        self._stale_joins = False
+
+        self.ring = Ring(self.nodeid, configuration.totem, stored_ring_seq, _Upcalls(self), random, self.effects.append)
+        self.groups = Groups(self.ring, self, self.ring.payload_size)
+        self.cmap = Cmap(ServiceHost(self, "CMAP"), self.address_of)
+        self.cfg = Cfg(ServiceHost(self, "CFG"), self.cmap)
+        self.cpg = Cpg(ServiceHost(self, "CPG"))
+        self.quorum = Quorum(ServiceHost(self, "QUORUM"), has_provider=configuration.quorum.provider is not None)
+        self.votequorum: VoteQuorum | None = None
+        self.services: dict[int, Service] = {0: self.cmap, 1: self.cfg, 2: self.cpg, 3: self.quorum}
+        if configuration.quorum.provider is not None:
+            self.votequorum = VoteQuorum(
+                ServiceHost(self, "VOTEQ"),
+                configuration.quorum,
+                tracked_expected=tracked_expected_votes,
+                quorum_changed=self._quorum_changed,
+            )
+            self.services[5] = self.votequorum
+        with_state = [service for ident, service in sorted(self.services.items()) if ident != 1]
+        self.sync = SyncEngine(
+            with_state,
+            self.nodeid,
+            lambda body: self.groups.multicast(SYNC_GROUP, body),
+            self.ring.request_token,
+            self._synchronized,
+            lambda level, text: self.log(level, "SYNC", text),
+        )
+        self.access = AccessPolicy(own_uid, configuration.access)
+        self.front = Services(
+            node=self,
+            access=self.access,
+            cpg=self.cpg,
+            cmap=self.cmap,
+            cfg=self.cfg,
+            quorum=self.quorum,
+            votequorum=self.votequorum,
+        )
+        self._publish_configuration(configuration)
+        self._publish_runtime_keys()
+
+    # Inputs
+
+    def start(self, now: float) -> None:
+        """Begin: look for other nodes."""
+        self.now = now
+        local = self.configuration.local
+        self.log("notice", "MAIN", f"totemd {__version__} is node {self.nodeid} ({local.name or local.address})")
+        for warning in self.configuration.warnings:
+            self.log("warning", "CONFIG", str(warning))
+        if self.votequorum is not None:
+            self.votequorum.start()
+        self.ring.start(now)
+
+    def receive_datagrams(self, datagrams: list[Datagram], now: float, *, exhausted: bool = True) -> None:
+        """Datagrams that were waiting together; `exhausted`: no more are waiting."""
+        if now - self._asked_for > self.configuration.totem.token_timeout_s / 2 and not self._stale_joins:
+            self._stale_joins = True
+            late = now - self._asked_for
+            self.log(
+                "warning", "MAIN", f"this process was not scheduled for {late:.1f} s; joins from before are ignored"
+            )
+        self.now = now
+        for data, source in arrange(datagrams):
+            try:
+                packet = self.gate.admit(data, source)
+            except BadPacket as error:
+                self.gate.dropped[error.reason] += 1
+                self.log("warning", "TOTEM", f"datagram from {source} dropped: {error.reason}")
+                self.log("debug", "TOTEM", f"datagram from {source} dropped: {error}")
+                continue
+            if packet is None:
+                continue
+            if self._stale_joins and isinstance(packet, Join):
+                self.gate.dropped["join from before a pause"] += 1
+                continue
+            self.ring.receive(packet, now)
+        if exhausted:
+            self._stale_joins = False
+
+    def next_deadline(self) -> float:
+        """When `handle_timer` wants to be called; -inf for at once, inf for never."""
+        self._asked_for = max(self.now, min(self.ring.next_deadline(), self.timers.next_deadline))
+        return min(self.ring.next_deadline(), self.timers.next_deadline)
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due."""
+        self.now = now
+        self.ring.handle_timer(now)
+        self.timers.run(now)
+
+    def open_session(self, credentials: Credentials, now: float) -> Session:
+        """A client connected to the native socket."""
+        self.now = now
+        session = Session(credentials, self.front)
+        self._sessions[session] = None
+        return session
+
+    def session_receive(self, session: Session, data: bytes, now: float) -> None:
+        """A client sent `data`; empty: handle more of what it sent before."""
+        self.now = now
+        if data:
+            session.receive(data)
+        else:
+            session.resume()
+
+    def session_closed(self, session: Session, now: float) -> None:
+        """A client's connection is gone."""
+        self.now = now
+        self._sessions.pop(session, None)
+        session.closed()
+
+    def configuration_read(self, configuration: Configuration | str, now: float) -> None:
+        """The configuration file as it is now, or why it cannot be used: nothing changes then."""
+        self.now = now
+        done, self._reloads = self._reloads, []
+        if isinstance(configuration, str):
+            self.log("err", "CONFIG", f"the configuration was not reloaded: {configuration}")
+            error: str | None = configuration
+        else:
+            error = self._apply(configuration)
+        for callback in done:
+            callback(error)
+
+    def request_reload(self, done: ReloadDone) -> None:
+        """Have the configuration file read; `done` gets None, or why nothing changed."""
+        self._reloads.append(done)
+        if len(self._reloads) == 1:
+            self.effects.append(ReadConfiguration())
+
+    def interface_changed(self, *, up: bool, now: float) -> None:
+        """Our address has come or gone. The ring stays what it is; a lone node finds the others again faster."""
+        self.now = now
+        address = self.configuration.local.address
+        if up:
+            self.log("notice", "TOTEM", f"the address {address} is up again")
+            self.ring.gather_again(f"the address {address} is up again", now)
+        else:
+            self.log(
+                "err", "TOTEM", f"the address {address} is gone: its interface is down or lost it; alone until then"
+            )
+
+    def persist_failed(self, reason: str, now: float) -> None:
+        """The ring number could not be made durable: leave rather than risk to use it twice."""
+        self.now = now
+        self.shut_down(f"the ring number cannot be stored: {reason}", status=1)
+
+    def leave(self, now: float, reason: str = "asked to stop") -> None:
+        """Begin a clean shutdown; an Exit effect follows."""
+        self.now = now
+        self.shut_down(reason)
+
+    def take_effects(self) -> list[NodeEffect]:
+        """All effects since the last call, to be performed in this order."""
+        effects = self.effects[:]
+        # Kept, not replaced: the ring appends to this very list.
+        self.effects.clear()
+        return effects
+
+    # What services and sessions ask of the node
+
+    def log(self, level: str, subsystem: str, text: str) -> None:
+        """Queue a log line."""
+        self.effects.append(Log(level, subsystem, text))
+
+    def address_of(self, nodeid: NodeId) -> str | None:
+        """A listed node's numeric address."""
+        node = self.configuration.node(nodeid)
+        return None if node is None else node.address
+
+    @property
+    def sync_in_progress(self) -> bool:
+        """True from a configuration change until the services of all members agree."""
+        return self.synchronizing
+
+    @property
+    def cluster_name(self) -> str:
+        return self.configuration.cluster_name
+
+    @property
+    def version(self) -> str:
+        return __version__
+
+    @property
+    def queue_ready(self) -> bool:
+        """False while clients' multicasts are refused."""
+        return not self.synchronizing and self.groups.queue_level is not QueueLevel.CRITICAL
+
+    def status(self) -> dict[str, object]:
+        return status.status(self)
+
+    def nodes(self) -> list[dict[str, object]]:
+        return status.nodes(self)
+
+    def stats(self) -> dict[str, object]:
+        return status.stats(self)
+
+    def current_membership(self) -> ConfigurationChanged | None:
+        return self.membership
+
+    def subscribe_membership(self, listener: Listener) -> None:
+        self._membership_listeners.append(listener)
+
+    def unsubscribe_membership(self, listener: Listener) -> None:
+        self._membership_listeners = [known for known in self._membership_listeners if known is not listener]
+
+    @property
+    def client_count(self) -> int:
+        """Open sessions."""
+        return len(self._sessions)
+
+    def shut_down(self, reason: str, *, status: int = 0, at_once: bool = False) -> None:
+        """End: cleanly, with a leave, or `at_once` without a word to the ring."""
+        if self._ended:
+            return
+        if at_once:
+            self._end(reason, status, leave=False)
+        elif self.votequorum is None or not self.configuration.quorum.allow_downscale or self._leaving:
+            self._end(reason, status, leave=True)
+        else:
+            # Voters who may lower the quorum when we go must hear it from us first.
+            self._leaving = True
+            self.votequorum.leaving()
+            self.timers.set("leave", self.now + LEAVE_PATIENCE_S, lambda: self._end(reason, status, leave=True))
+
+    def _end(self, reason: str, status: int, *, leave: bool) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self.log("notice" if status == 0 else "err", "MAIN", f"stopping: {reason}")
+        for session in self._sessions:
+            session.close(f"the daemon stops: {reason}")
+        if leave:
+            self.ring.leave(self.now)
+        else:
+            self.ring.abandon()
+        self.effects.append(Exit(status, reason))
+
+    # What the groups layer calls
+
+    def message_delivered(self, group: bytes, sender: NodeId, body: bytes) -> None:
+        if group == SYNC_GROUP:
+            self.sync.message_received(sender, body)
+            return
+        header = decode_service_header(body)
+        service = self.services.get(header.service)
+        if service is not None:
+            service.receive(header.function, sender, body)
+
+    def configuration_changed(self, change: ConfigurationChanged) -> None:
+        self.synchronizing = True
+        if change.kind is ConfigurationKind.REGULAR:
+            self.membership = change
+            self.membership_at = self.now
+        for service in self.services.values():
+            service.configuration_changed(change)
+        for listener in self._membership_listeners:
+            listener.push(change)
+        self.sync.configuration_changed(change)
+
+    def token_sent(self) -> None:
+        self.sync.token_sent()
+        if not self.synchronizing:
+            self._retry()
+
+    def _retry(self) -> None:
+        """Room in the queue, perhaps: what services could not send, and clients that were told to try again."""
+        for service in (self.cpg, self.cfg, self.cmap):
+            service.retry_pending()
+        if self.front.waiting and self.queue_ready:
+            self.front.queue_became_ready()
+
+    def _quorum_changed(self, view: QuorumView) -> None:
+        self.quorum.provider_changed(view)
+        self._publish_runtime_keys()
+
+    def _synchronized(self, ring: RingId) -> None:
+        self.groups.synchronization_completed()
+        self.synchronizing = False
+        self._publish_runtime_keys()
+        for listener in self._membership_listeners:
+            listener.push(Synchronized(ring))
+        self._retry()
+
+    # Configuration
+
+    def _apply(self, configuration: Configuration) -> str | None:
+        plan = compare(self.configuration, configuration)
+        for warning in plan.warnings:
+            self.log("warning", "CONFIG", str(warning))
+        if plan.errors:
+            text = "; ".join(str(error) for error in plan.errors)
+            self.log("err", "CONFIG", f"the configuration was not reloaded: {text}")
+            return text
+        try:
+            self._publish_configuration(plan.configuration)
+        except ServiceError as error:
+            return str(error)
+        self.configuration = plan.configuration
+        self.gate.configure(plan.configuration)
+        self.ring.set_parameters(plan.configuration.totem)
+        self.access.settings = plan.configuration.access
+        if self.votequorum is not None:
+            self.votequorum.reconfigure(plan.configuration.quorum)
+        for change in plan.effective:
+            self.log("info", "CONFIG", f"reloaded {change}")
+        self.log("notice", "CONFIG", f"the configuration was reloaded: {len(plan.effective)} changes")
+        return None
+
+    def _publish_configuration(self, configuration: Configuration) -> None:
+        """The file's keys as the file has them, and the values derived from them as the daemon's own."""
+        entries = configuration.entries
+        self.cmap.replace_configuration({key: e for key, e in entries.items() if not key.startswith("runtime.")})
+        for key, entry in entries.items():
+            if key.startswith("runtime."):
+                self.cmap.publish(key, entry)
+
+    def _publish_runtime_keys(self) -> None:
+        if self.votequorum is None:
+            return
+        for key, entry in self.votequorum.runtime_keys().items():
+            self.cmap.publish(key, entry)
+
+
+class _Upcalls:
+    """What the ring calls. The ring exists before the groups layer that sits on it, hence the detour."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def packet_delivered(self, sender: NodeId, payload: bytes) -> None:
+        self._node.groups.packet_delivered(sender, payload)
+
+    def configuration_changed(self, change: ConfigurationChanged) -> None:
+        self._node.groups.configuration_changed(change)
+
+    def token_received(self) -> None:
+        self._node.groups.token_received()
+
+    def token_sent(self) -> None:
+        self._node.groups.token_sent()
+
+    def switch_reassembly(self) -> None:
+        self._node.groups.switch_reassembly()

@@ -1,0 +1,103 @@
+"""What `status`, `nodes` and `stats` answer (protocol/, chapter "Native socket")."""
+
+from typing import TYPE_CHECKING
+
+from totemd.ids import RingId
+
+if TYPE_CHECKING:
+    from totemd.node.node import Node
+
+
+def ring_dict(ring: RingId) -> dict[str, object]:
+    """A ring id for clients."""
+    return {"rep": ring.rep, "seq": ring.seq, "id": str(ring)}
+
+
+def status(node: "Node") -> dict[str, object]:
+    """The answer to `status`: quorate or not, votes, members, and why the membership is what it is."""
+    membership = node.membership
+    votequorum = node.votequorum
+    members = membership.members if membership is not None else ()
+    own = votequorum.get_info() if votequorum is not None else None
+    return {
+        "cluster_name": node.cluster_name,
+        "nodeid": node.nodeid,
+        "name": node.configuration.local.name,
+        "version": node.version,
+        "incarnation": node.incarnation,
+        "ring": None if membership is None else ring_dict(membership.ring),
+        "ring_state": node.ring.state.value,
+        "syncing": node.synchronizing,
+        "sync_phase": node.sync.phase,
+        "sync_waits_for": list(node.sync.missing),
+        "provider": node.configuration.quorum.provider,
+        "quorate": node.quorum.get_quorate(),
+        "votes": None
+        if own is None
+        else {
+            "expected": own.expected_votes,
+            "highest": own.highest_expected,
+            "total": own.total_votes,
+            "quorum": own.quorum,
+        },
+        "flags": list(votequorum.flags()) if votequorum is not None else [],
+        "members": [_member(node, nodeid) for nodeid in members],
+        "last_change": None
+        if membership is None
+        else {
+            "reason": membership.reason,
+            "ring": ring_dict(membership.ring),
+            "time_ago_s": round(node.now - node.membership_at, 3),
+        },
+        "uptime_s": round(node.now - node.started_at, 3),
+    }
+
+
+def _member(node: "Node", nodeid: int) -> dict[str, object]:
+    entry = node.configuration.node(nodeid)
+    votes = entry.quorum_votes if entry is not None else 1
+    if node.votequorum is not None:
+        voter = next((voter for voter in node.votequorum.nodes() if voter.nodeid == nodeid), None)
+        votes = voter.votes if voter is not None else votes
+    return {
+        "nodeid": nodeid,
+        "name": entry.name if entry is not None else None,
+        "address": entry.address if entry is not None else None,
+        "votes": votes,
+        "local": nodeid == node.nodeid,
+    }
+
+
+def nodes(node: "Node") -> list[dict[str, object]]:
+    """The answer to `nodes`: the nodelist and every node ever seen, ascending."""
+    members = node.membership.members if node.membership is not None else ()
+    states = dict.fromkeys(members, "member")
+    if node.votequorum is not None:
+        for voter in node.votequorum.nodes():
+            states[voter.nodeid] = voter.state.name.lower()
+    known = {entry.nodeid for entry in node.configuration.nodes} | states.keys()
+    return [{**_member(node, nodeid), "state": states.get(nodeid, "never")} for nodeid in sorted(known) if nodeid]
+
+
+def stats(node: "Node") -> dict[str, object]:
+    """The answer to `stats`: counters since the start."""
+    sync = node.sync.stats
+    return {
+        "ring": {
+            **node.ring.stats.as_dict(),
+            "state": node.ring.state.value,
+            "send_queue_free": node.ring.send_queue_free,
+        },
+        "groups": node.groups.statistics(),
+        "sync": {
+            "phase": node.sync.phase,
+            "started": sync.started,
+            "completed": sync.completed,
+            "aborted": sync.aborted,
+            "strays": sync.strays,
+            "malformed": sync.malformed,
+        },
+        "dropped": dict(node.gate.dropped),
+        "clients": {"connected": node.client_count},
+        "uptime_s": round(node.now - node.started_at, 3),
+    }

@@ -1,0 +1,218 @@
+"""The loop that drives a node: datagrams, timers, clients, signals and the disk, on trio."""
+
+import gc
+import os
+import secrets
+import signal
+import socket
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from random import SystemRandom
+
+import trio
+
+from totemd.config.model import Configuration
+from totemd.errors import MachineError, OperatorError
+from totemd.node import Node
+from totemd.node.effects import Exit, NodeEffect, PersistFile, ReadConfiguration
+from totemd.shell.clients import Clients
+from totemd.shell.logs import Logger
+from totemd.shell.sockets import address_is_up
+from totemd.shell.state import StateDirectory
+from totemd.shell.transport import Transport
+from totemd.totem.effects import Broadcast, Log, PersistRingSeq, Unicast
+
+SOCKET_NAME = "totemd.sock"
+EV_TRACKING_FILE = "ev_tracking"
+SLEEP_MAX_S = 10.0
+"""The loop looks around at least this often."""
+
+PENDING_EFFECTS_MAX = 100_000
+"""Effects held back behind a disk that does not answer; far beyond what a ring makes before it gives the node up."""
+
+
+class Daemon:
+    """One running node. `read_configuration` reads the file again and gives the result, or raises OperatorError."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        state_dir: Path,
+        run_dir: Path,
+        logger: Logger,
+        read_configuration: Callable[[], Configuration],
+    ) -> None:
+        """Opens everything that can fail; MachineError says what."""
+        self._configuration = configuration
+        self._logger = logger
+        self._read_configuration = read_configuration
+        self._run_dir = run_dir
+        self._state = StateDirectory(state_dir, configuration.local.nodeid)
+        self._stored_ring_seq = self._state.load_ring_seq()
+        tracked = self._state.load(EV_TRACKING_FILE)
+        self._tracked = int.from_bytes(tracked, "little") if tracked and len(tracked) == 4 else None
+        self._transport = Transport(configuration)
+        self._pending: deque[NodeEffect] = deque()
+        self._persisting = False
+        self._link_up = True
+        self._sleep: trio.CancelScope | None = None
+        self._exit: Exit | None = None
+        self._ended = trio.Event()
+
+    async def run(self) -> int:
+        """Serve until told to stop; gives the process's exit status."""
+        self._node = Node(
+            self._configuration,
+            stored_ring_seq=self._stored_ring_seq,
+            tracked_expected_votes=self._tracked,
+            incarnation=secrets.token_hex(8),
+            own_uid=os.geteuid(),
+            random=SystemRandom().random,
+            now=trio.current_time(),
+        )
+        self._clients = Clients(self._node, self._run_dir / SOCKET_NAME, self._pump)
+        # What lives now lives for good; the collector need not look at it in the token's way.
+        gc.collect()
+        gc.freeze()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._handle_signals)
+                nursery.start_soon(self._watch_interface)
+                nursery.start_soon(self._clients.serve)
+                self._node.start(trio.current_time())
+                self._pump()
+                notify_service_manager("READY=1")
+                nursery.start_soon(self._run_ring)
+                await self._ended.wait()
+                notify_service_manager("STOPPING=1")
+                await self._clients.drain()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._clients.close()
+            self._transport.close()
+        assert self._exit is not None
+        return self._exit.status
+
+    async def _run_ring(self) -> None:
+        node = self._node
+        clock = trio.current_time
+        while True:
+            deadline = min(node.next_deadline(), clock() + SLEEP_MAX_S)
+            with trio.CancelScope(deadline=max(deadline, 0.0)) as scope:
+                self._sleep = scope
+                await trio.lowlevel.wait_readable(self._transport.fileno())
+            self._sleep = None
+            datagrams, exhausted = self._transport.receive()
+            now = clock()
+            if datagrams:
+                node.receive_datagrams(datagrams, now, exhausted=exhausted)
+            if node.next_deadline() <= now:
+                node.handle_timer(now)
+            self._pump()
+
+    def _pump(self) -> None:
+        """Perform what the node wants, in order; then write to clients, and sleep no longer than the node may."""
+        self._pending += self._node.take_effects()
+        while self._pending and not self._persisting:
+            self._perform(self._pending.popleft())
+        if len(self._pending) > PENDING_EFFECTS_MAX:
+            self._pending.clear()
+            self._end(Exit(1, "the disk does not answer"))
+        self._clients.flush()
+        if self._sleep is not None:
+            deadline = self._node.next_deadline()
+            if deadline < self._sleep.deadline:
+                self._sleep.deadline = max(deadline, 0.0)
+
+    def _perform(self, effect: NodeEffect) -> None:
+        if isinstance(effect, Unicast):
+            self._transport.unicast(effect.nodeid, effect.data)
+        elif isinstance(effect, Broadcast):
+            self._transport.broadcast(effect.data)
+        elif isinstance(effect, Log):
+            self._logger.log(effect.level, effect.subsystem, effect.text)
+        elif isinstance(effect, PersistRingSeq):
+            # Everything behind waits; the ring goes on listening meanwhile.
+            self._persisting = True
+            self._nursery.start_soon(self._persist_ring_seq, effect.seq)
+        elif isinstance(effect, PersistFile):
+            self._nursery.start_soon(self._persist_file, effect)
+        elif isinstance(effect, ReadConfiguration):
+            self._nursery.start_soon(self._reload)
+        else:
+            self._end(effect)
+
+    def _end(self, effect: Exit) -> None:
+        if self._exit is None:
+            self._exit = effect
+            self._ended.set()
+
+    async def _persist_ring_seq(self, seq: int) -> None:
+        try:
+            await trio.to_thread.run_sync(self._state.store_ring_seq, seq)
+        except MachineError as error:
+            # The packets behind claim a ring number that is not durable: they must not go out.
+            self._pending.clear()
+            self._node.take_effects()
+            self._node.persist_failed(str(error), trio.current_time())
+        self._persisting = False
+        self._pump()
+
+    async def _persist_file(self, effect: PersistFile) -> None:
+        try:
+            await trio.to_thread.run_sync(self._state.store, effect.name, effect.data)
+        except MachineError as error:
+            self._logger.log("err", "MAIN", str(error))
+
+    async def _reload(self) -> None:
+        try:
+            configuration: Configuration | str = await trio.to_thread.run_sync(self._read_configuration)
+        except (OperatorError, OSError) as error:
+            configuration = str(error)
+        self._node.configuration_read(configuration, trio.current_time())
+        self._configuration = self._node.configuration
+        self._transport.configure(self._configuration)
+        self._logger.configure(self._configuration.logging)
+        self._pump()
+
+    async def _handle_signals(self) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            async for number in signals:
+                if number == signal.SIGHUP:
+                    self._node.request_reload(lambda error: None)
+                else:
+                    self._node.leave(trio.current_time(), f"received {signal.Signals(number).name}")
+                self._pump()
+
+    async def _watch_interface(self) -> None:
+        """Notice that our address goes and comes. While it is away nothing is rebound to another one."""
+        while True:
+            await trio.sleep(self._configuration.totem.downcheck_timeout_s)
+            up = address_is_up(self._configuration.transport)
+            if up == self._link_up:
+                continue
+            if up:
+                try:
+                    self._transport.reopen()
+                except MachineError as error:
+                    self._logger.log("err", "TOTEM", str(error))
+                    continue
+            self._link_up = up
+            self._node.interface_changed(up=up, now=trio.current_time())
+            self._pump()
+
+
+def notify_service_manager(state: str) -> None:
+    """Tell systemd, if it asked to be told (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        sock.connect(address)
+        sock.sendall(state.encode())

@@ -1,0 +1,122 @@
+"""Log lines to stderr, syslog and a file, written by a thread: a full pipe or a slow disk must not stop the token."""
+
+import queue
+import sys
+import syslog
+import threading
+import time
+from typing import Final, TextIO
+
+from totemd.config.model import LoggingSettings
+
+LEVELS: Final = {
+    "emerg": syslog.LOG_EMERG,
+    "alert": syslog.LOG_ALERT,
+    "crit": syslog.LOG_CRIT,
+    "err": syslog.LOG_ERR,
+    "warning": syslog.LOG_WARNING,
+    "notice": syslog.LOG_NOTICE,
+    "info": syslog.LOG_INFO,
+    "debug": syslog.LOG_DEBUG,
+}
+LINES_QUEUED_MAX: Final = 10_000
+REPEATS_PER_PERIOD: Final = 10
+PERIOD_S: Final = 10.0
+
+
+class Logger:
+    """Takes lines from the daemon; never blocks, and says how many lines it had to drop."""
+
+    def __init__(self, settings: LoggingSettings) -> None:
+        self._queue: queue.Queue[tuple[float, str, str, str] | None] = queue.Queue(LINES_QUEUED_MAX)
+        self._dropped = 0
+        self._recent: dict[tuple[str, str], int] = {}
+        self._period_end = 0.0
+        self._file: TextIO | None = None
+        self.configure(settings)
+        self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
+        self._thread.start()
+
+    def configure(self, settings: LoggingSettings) -> None:
+        """Take (new) settings; a log file that cannot be opened is reported on stderr and done without."""
+        self._settings = settings
+        self._least = LEVELS["debug"] if settings.debug else LEVELS.get(settings.level, syslog.LOG_INFO)
+        self._by_subsystem = {name: LEVELS.get(level, self._least) for name, level in settings.subsystems}
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+        if settings.to_logfile and settings.logfile:
+            try:
+                self._file = open(settings.logfile, "a", encoding="utf-8")  # noqa: SIM115 - kept open for life
+            except OSError as error:
+                print(f"totemd: cannot open the log file {settings.logfile}: {error.strerror}", file=sys.stderr)
+        if settings.to_syslog:
+            facility = getattr(syslog, f"LOG_{settings.syslog_facility.upper()}", syslog.LOG_DAEMON)
+            syslog.openlog("totemd", syslog.LOG_PID, facility)
+
+    def log(self, level: str, subsystem: str, text: str) -> None:
+        """Queue one line; the same line more than a few times in ten seconds is counted, not written."""
+        priority = LEVELS.get(level, syslog.LOG_INFO)
+        if priority > self._by_subsystem.get(subsystem, self._least):
+            return
+        now = time.time()
+        if now > self._period_end:
+            self._summarize(now)
+        key = (subsystem, text)
+        count = self._recent.get(key, 0) + 1
+        if len(self._recent) < LINES_QUEUED_MAX:
+            self._recent[key] = count
+        if count <= REPEATS_PER_PERIOD:
+            self._put(now, level, subsystem, text)
+
+    def close(self) -> None:
+        """Write what is queued, waiting a second at most for a reader that does not read."""
+        self._summarize(time.time())
+        try:
+            self._queue.put(None, timeout=0.5)
+        except queue.Full:
+            return
+        self._thread.join(timeout=1.0)
+
+    def _summarize(self, now: float) -> None:
+        recent, self._recent = self._recent, {}
+        self._period_end = now + PERIOD_S
+        for (subsystem, text), count in recent.items():
+            if count > REPEATS_PER_PERIOD:
+                self._put(now, "info", subsystem, f"{text} (and {count - REPEATS_PER_PERIOD} times more)")
+        if self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            self._put(now, "warning", "MAIN", f"{dropped} log lines were dropped: the log is not read fast enough")
+
+    def _put(self, now: float, level: str, subsystem: str, text: str) -> None:
+        try:
+            self._queue.put_nowait((now, level, subsystem, text))
+        except queue.Full:
+            self._dropped += 1
+
+    def _write_all(self) -> None:
+        while True:
+            item = self._queue.get()
+            if item is None:
+                return
+            try:
+                self._write(*item)
+            except (OSError, ValueError):
+                # The log's reader has gone, or the file was closed by a reload; the daemon must go on.
+                continue
+
+    def _write(self, now: float, level: str, subsystem: str, text: str) -> None:
+        settings = self._settings
+        line = f"{level:7} [{subsystem:6}] {text}\n"
+        if settings.timestamp:
+            clock = time.strftime("%b %d %H:%M:%S", time.localtime(now))
+            line = f"{clock}.{int(now * 1000) % 1000:03d} {line}"
+        if settings.to_stderr:
+            sys.stderr.write(line)
+            sys.stderr.flush()
+        file = self._file
+        if file is not None:
+            file.write(line)
+            file.flush()
+        if settings.to_syslog:
+            syslog.syslog(LEVELS.get(level, syslog.LOG_INFO), f"[{subsystem}] {text}")

@@ -1,0 +1,112 @@
+"""The ring's datagrams in and out, in bounded batches and without waiting.
+
+Per wake-up: drain multicast and token sockets, then the multicast socket again (what overtook a token that has just
+been read must be handled before it), and hand everything to the node at once. One nested epoll makes the two sockets
+one descriptor, so the loop costs one wait per token, not one per socket or packet.
+"""
+
+import select
+import socket
+from collections import Counter
+from typing import Final
+
+from totemd.config.model import Configuration, TransportKind
+from totemd.ids import NodeId
+from totemd.limits import DATAGRAM_SIZE_MAX
+from totemd.node.arrival import Datagram
+from totemd.shell.sockets import RingSockets
+
+BATCH_MAX: Final = 256
+"""Datagrams read from one socket per wake-up: clients and timers get their turn under any flood."""
+
+
+class Transport:
+    """Sends and receives for one node; may be reopened after its interface was away."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        """MachineError if the sockets cannot be opened."""
+        self.send_errors: Counter[str] = Counter()
+        self._sockets = RingSockets(configuration.transport)
+        self._epoll = select.epoll()
+        self._register()
+        self.configure(configuration)
+
+    def configure(self, configuration: Configuration) -> None:
+        """Take the (new) nodelist."""
+        settings = configuration.transport
+        self._settings = settings
+        self._targets: dict[NodeId, tuple[str, int]] = {
+            node.nodeid: (node.address, settings.port) for node in configuration.nodes
+        }
+        self._others = [target for nodeid, target in self._targets.items() if nodeid != configuration.local.nodeid]
+
+    def _register(self) -> None:
+        self._receivers: list[socket.socket] = []
+        for sock in (self._sockets.multicast_receiver, self._sockets.token_receiver):
+            if sock is not None:
+                self._epoll.register(sock.fileno(), select.EPOLLIN)
+                self._receivers.append(sock)
+
+    def reopen(self) -> None:
+        """Open the sockets afresh (a group membership is gone with its interface). MachineError if that fails, and
+        the old ones stay."""
+        self._sockets.close()
+        self._epoll.close()
+        self._epoll = select.epoll()
+        self._receivers = []
+        self._sockets = RingSockets(self._settings)
+        self._register()
+
+    def close(self) -> None:
+        """Close everything."""
+        self._sockets.close()
+        self._epoll.close()
+
+    def fileno(self) -> int:
+        """Readable when a datagram is waiting."""
+        return self._epoll.fileno()
+
+    def receive(self) -> tuple[list[Datagram], bool]:
+        """What is waiting, and whether that was all of it."""
+        datagrams: list[Datagram] = []
+        exhausted = True
+        for sock in self._receivers:
+            exhausted &= self._drain(sock, datagrams)
+        if len(self._receivers) > 1 and datagrams:
+            exhausted &= self._drain(self._receivers[0], datagrams)
+        return datagrams, exhausted
+
+    def _drain(self, sock: socket.socket, into: list[Datagram]) -> bool:
+        receive = sock.recvfrom
+        for _ in range(BATCH_MAX):
+            try:
+                data, source = receive(DATAGRAM_SIZE_MAX)
+            except BlockingIOError:
+                return True
+            except OSError as error:
+                # An ICMP error of an earlier send, or the interface going down.
+                self.send_errors[error.strerror or "error"] += 1
+                return True
+            into.append((data, source[0].partition("%")[0]))
+        return False
+
+    def broadcast(self, data: bytes) -> None:
+        """To every other node."""
+        if self._settings.kind is TransportKind.UDP:
+            self._send(data, self._sockets.multicast_target)
+        else:
+            for target in self._others:
+                self._send(data, target)
+
+    def unicast(self, nodeid: NodeId, data: bytes) -> None:
+        """To one node."""
+        target = self._targets.get(nodeid)
+        if target is not None:
+            self._send(data, target)
+
+    def _send(self, data: bytes, target: tuple[str, int]) -> None:
+        try:
+            self._sockets.sender.sendto(data, target)
+        except OSError as error:
+            # Lost, like on the wire; the ring repairs it or notices that it is alone.
+            self.send_errors[error.strerror or "error"] += 1
