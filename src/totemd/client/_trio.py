@@ -250,7 +250,7 @@ class Client:
         await self.call(requests.reload())
 
     async def _connected(self) -> Link:
-        while self._link is None:
+        while self._link is None or self._link.failure is not None:
             if self._failure is not None:
                 raise self._failure
             await self._link_changed.wait()
@@ -302,7 +302,9 @@ class Client:
     async def _serve(self, link: Link) -> TotemdClientError:
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._resubscribe, link)
+                # The first connection is in use already and began with no subscriptions.
+                if link is not self._link:
+                    nursery.start_soon(self._resubscribe, link)
                 failure = await link.run()
                 self._set_link(None)
                 nursery.cancel_scope.cancel()

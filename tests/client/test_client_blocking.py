@@ -1,0 +1,231 @@
+"""The blocking client against a scripted daemon on a real socket."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fake_daemon import SILENCE, FakeConnection, FakeDaemon, FakeRefusal, Frame
+from totemd.client import blocking, protocol
+from totemd.client.blocking import BlockingClient, BlockingGroup
+from totemd.client.errors import CannotConnect, ConnectionLost, CutOff, ProtocolError, Refused, TryAgain
+from totemd.client.records import CmapChanged, CmapValue, Delivered, MembersChanged, Membership
+
+RING = {"rep": 1, "seq": 9, "id": "1.9"}
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
+    with FakeDaemon(tmp_path / "socket") as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def client(daemon: FakeDaemon) -> Iterator[BlockingClient]:
+    with blocking.connect(daemon.path, timeout_s=5.0) as client:
+        yield client
+
+
+def echo_group(daemon: FakeDaemon) -> None:
+    """Groups of one: a multicast comes back at once, before its own reply."""
+    joined = {}
+
+    def join(connection: FakeConnection, ident: int, arguments: Frame) -> object:
+        joined[arguments["group"]] = ident
+        members = [{"nodeid": 1, "pid": 1}]
+        connection.event(ident, "members", {"group": arguments["group"], "members": members, "joined": [], "left": []})
+        return {}
+
+    def multicast(connection: FakeConnection, ident: int, arguments: Frame) -> object:
+        data = {"group": arguments["group"], "nodeid": 1, "pid": 1, "data": arguments["data"]}
+        connection.event(joined[arguments["group"]], "deliver", data)
+        return {}
+
+    daemon.handlers["cpg_join"] = join
+    daemon.handlers["cpg_multicast"] = multicast
+    daemon.on("cpg_leave", {})
+
+
+def multicast_often(group: BlockingGroup) -> None:
+    for _ in range(100):
+        group.multicast(bytes(1000))
+
+
+def test_status(client: BlockingClient) -> None:
+    assert client.welcome.incarnation == "a1"
+    assert client.status().quorate
+    assert [node.state for node in client.nodes()] == ["member", "member", "member", "never"]
+
+
+def test_refusal_leaves_the_connection_usable(client: BlockingClient, daemon: FakeDaemon) -> None:
+    daemon.on("cmap_get", FakeRefusal("not_exist", "no key a.b"))
+    with pytest.raises(Refused, match=r"no key a\.b") as caught:
+        client.cmap_get("a.b")
+    assert caught.value.code == "not_exist"
+    assert client.status().quorate
+
+
+def test_group_delivers_in_order(client: BlockingClient, daemon: FakeDaemon) -> None:
+    echo_group(daemon)
+    with client.join("g") as group:
+        for text in (b"1", b"2", b"3"):
+            group.multicast(text, safe=True)
+        events = [group.next_event(5.0) for _ in range(4)]
+    assert isinstance(events[0], MembersChanged)
+    assert [event.data for event in events if isinstance(event, Delivered)] == [b"1", b"2", b"3"]
+    assert daemon.seen[-1] == ("cpg_leave", {"group": b"g"})
+    assert ("cpg_multicast", {"group": b"g", "data": b"1", "guarantee": "safe"}) in daemon.seen
+
+
+def test_next_event_gives_up_at_its_timeout(client: BlockingClient, daemon: FakeDaemon) -> None:
+    echo_group(daemon)
+    group = client.join(b"g")
+    assert isinstance(group.next_event(5.0), MembersChanged)
+    assert group.next_event(0.01) is None
+    assert client.status().quorate
+
+
+def test_two_subscriptions_get_their_own_events(client: BlockingClient, daemon: FakeDaemon) -> None:
+    echo_group(daemon)
+    one, two = client.join(b"1"), client.join(b"2")
+    two.multicast(b"for two")
+    one.multicast(b"for one")
+    for group, text in ((one, b"for one"), (two, b"for two")):
+        assert isinstance(group.next_event(5.0), MembersChanged)
+        event = group.next_event(5.0)
+        assert isinstance(event, Delivered)
+        assert event.data == text
+
+
+def test_track_yields_present_state_before_changes(client: BlockingClient, daemon: FakeDaemon) -> None:
+    def track(connection: FakeConnection, ident: int, arguments: Frame) -> object:
+        first = {"kind": "regular", "ring": RING, "members": [1, 2], "joined": [], "left": [], "reason": ""}
+        after = first | {"members": [1], "left": [2], "reason": "token lost"}
+        connection.send({"id": ident, "ok": {"membership": first, "quorum": None}})
+        connection.event(ident, "membership", after)
+        return SILENCE
+
+    daemon.handlers["track"] = track
+    daemon.on("untrack", {})
+    with client.track() as tracker:
+        events = [tracker.next_event(5.0), tracker.next_event(5.0)]
+    assert [event.members for event in events if isinstance(event, Membership)] == [(1, 2), (1,)]
+    assert daemon.seen[-1][0] == "untrack"
+
+
+def test_cmap_track(client: BlockingClient, daemon: FakeDaemon) -> None:
+    def track(connection: FakeConnection, ident: int, arguments: Frame) -> object:
+        connection.event(
+            ident, "cmap", {"event": "delete", "key": "a.b", "new": None, "old": {"type": "str", "value": "x"}}
+        )
+        return {}
+
+    daemon.handlers["cmap_track"] = track
+    changes = client.cmap_track("a.")
+    assert changes.next_event(5.0) == CmapChanged("delete", "a.b", None, CmapValue("a.b", "str", "x"))
+
+
+def test_multicast_waits_for_ready(client: BlockingClient, daemon: FakeDaemon) -> None:
+    answers = [FakeRefusal("try_again"), FakeRefusal("try_again"), None]
+
+    def multicast(connection: FakeConnection, ident: int, arguments: Frame) -> object:
+        answer = answers.pop(0)
+        if answer is not None:
+            connection.send({"id": ident, "error": {"code": "try_again", "message": "full"}})
+            connection.event(0, "ready", {})
+            return SILENCE
+        return {}
+
+    echo_group(daemon)
+    daemon.handlers["cpg_multicast"] = multicast
+    client.join(b"g").multicast(b"x", timeout_s=30.0)
+    assert not answers
+
+
+def test_multicast_gives_up_at_its_timeout(client: BlockingClient, daemon: FakeDaemon) -> None:
+    echo_group(daemon)
+    daemon.on("cpg_multicast", FakeRefusal("try_again", "synchronizing"))
+    group = client.join(b"g")
+    with pytest.raises(TryAgain, match="synchronizing"):
+        group.multicast(b"x", timeout_s=0.05)
+
+
+def test_cut_off_shows_its_reason_after_the_events_before_it(client: BlockingClient, daemon: FakeDaemon) -> None:
+    echo_group(daemon)
+    group = client.join(b"g")
+    daemon.connections[0].close("client does not read: 9 bytes queued")
+    assert isinstance(group.next_event(5.0), MembersChanged)
+    with pytest.raises(CutOff, match="client does not read"):
+        group.next_event(5.0)
+    with pytest.raises(CutOff, match="client does not read"):
+        client.status()
+
+
+def test_loss_without_a_word(client: BlockingClient, daemon: FakeDaemon) -> None:
+    daemon.stop()
+    with pytest.raises(ConnectionLost):
+        client.status()
+
+
+def test_silent_daemon(daemon: FakeDaemon) -> None:
+    daemon.on("status", SILENCE)
+    with blocking.connect(daemon.path, timeout_s=0.05) as client, pytest.raises(ConnectionLost, match="did not answer"):
+        client.status()
+
+
+def test_events_that_nobody_takes_end_the_connection(
+    client: BlockingClient, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocking, "QUEUED_BYTES_MAX", 10_000)
+    echo_group(daemon)
+    group = client.join(b"g")
+    with pytest.raises(ConnectionLost, match="not taken"):
+        multicast_often(group)
+
+
+def test_taken_events_make_room(client: BlockingClient, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocking, "QUEUED_BYTES_MAX", 10_000)
+    echo_group(daemon)
+    group = client.join(b"g")
+    for _ in range(100):
+        group.multicast(bytes(1000))
+        group.next_event(5.0)
+
+
+def test_no_socket_at_all(tmp_path: Path) -> None:
+    with pytest.raises(CannotConnect, match="no such socket") as caught:
+        blocking.connect(tmp_path / "none")
+    assert str(tmp_path / "none") in str(caught.value)
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "dead"))
+    with pytest.raises(CannotConnect, match="nobody listens"):
+        blocking.connect(tmp_path / "dead")
+
+
+def test_path_too_long_for_a_socket(tmp_path: Path) -> None:
+    with pytest.raises(CannotConnect, match="too long"):
+        blocking.connect(tmp_path / ("x" * 200))
+
+
+def test_somebody_else_listens(daemon: FakeDaemon) -> None:
+    daemon.greet = lambda hello: {"id": 1, "ok": "?"}
+    with pytest.raises(ProtocolError):
+        blocking.connect(daemon.path)
+
+
+def test_access_denied_by_the_daemon(daemon: FakeDaemon) -> None:
+    daemon.greet = lambda hello: {"error": {"code": "access", "message": "uid 5 may not"}}
+    with pytest.raises(Refused, match="uid 5"):
+        blocking.connect(daemon.path)
+
+
+def test_default_path_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TOTEMD_SOCKET", raising=False)
+    assert protocol.socket_path(None) == "/run/totemd/totemd.sock"
+    monkeypatch.setenv("TOTEMD_SOCKET", "/x/y")
+    assert protocol.socket_path(None) == "/x/y"
+    assert protocol.socket_path("/a") == "/a"
