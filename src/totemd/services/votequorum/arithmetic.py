@@ -28,12 +28,13 @@ quorate at once, whatever splits, merges, crashes and restarts happen. What each
     wait_for_all             gives up nothing, unless cancelled by the operator
     quorum device            the device, which votes for one component at a time, is trusted; likewise master_wins
 
-Four things are stricter than in corosync 3.1; a peer notices at most a node that stays inquorate longer:
+Five things are stricter than in corosync 3.1; a peer notices at most a node that stays inquorate longer:
 
 - A clean exit lowers E only in a component that is quorate; else two minorities could both shrink themselves quorate.
 - The tie breaker counts the votes of the absent, not only the nodes.
 - The tie breaker remembers who was present when this node was last quorate, not only the previous configuration.
 - The verdict is made anew when a configuration begins, before NODEINFO is sent (see `rules.enter_configuration`).
+- wait_for_all ends by the word of a quorate node only when a round is complete (see `rules.activate_configuration`).
 
 Quorum is not cut to eight bits.
 """

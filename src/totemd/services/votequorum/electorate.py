@@ -47,6 +47,8 @@ class Electorate:
     """The configuration that was synchronized last."""
     previous: tuple[NodeId, ...]
     """The one that was activated before `members`."""
+    synchronizing: bool = False
+    """Not all members' NODEINFO of this configuration may be known."""
     quorum: int = 0
     """Votes that are needed. Not cut to 8 bits as in corosync 3.1.7, where 256 needed votes become none."""
     quorate: bool = False

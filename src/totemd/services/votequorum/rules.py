@@ -39,15 +39,23 @@ def enter_configuration(electorate: Electorate, members: tuple[NodeId, ...]) -> 
         voter if voter.nodeid in here or voter.state is VoterState.DEAD else replace(voter, state=VoterState.DEAD)
         for voter in electorate.voters
     )
-    electorate = replace(electorate, voters=voters, members=members, previous=electorate.activated)
+    electorate = replace(electorate, voters=voters, members=members, previous=electorate.activated, synchronizing=True)
     if len(members) > 1:
         electorate = electorate.with_own_flags(clear=NODE_FIRST)
     return recalculate(electorate)
 
 
 def activate_configuration(electorate: Electorate) -> Electorate:
-    """Every member's NODEINFO has been applied."""
-    return recalculate(replace(electorate, activated=electorate.members))
+    """Every member's NODEINFO has been applied.
+
+    Only now may the quorate end this node's waiting: what they said earlier in the round may be left over from a round
+    that was aborted, when they still were in a larger component.
+    """
+    electorate = replace(electorate, activated=electorate.members, synchronizing=False)
+    others = (voter for voter in electorate.present() if voter.nodeid != electorate.own_nodeid)
+    if any(_needs_no_waiting(voter.flags) for voter in others):
+        electorate = _stop_waiting(electorate)
+    return recalculate(electorate)
 
 
 def opens_window(electorate: Electorate) -> bool:
@@ -95,7 +103,7 @@ def apply_nodeinfo(electorate: Electorate, sender: NodeId, info: NodeInfo) -> El
     if own or now != before or info.flags & NODE_FIRST:
         downscale = leaving and electorate.settings.allow_downscale and electorate.quorate
         electorate = recalculate(electorate, allow_decrease=follow or downscale, by_current_nodes=downscale)
-    if says_quorate and not own and not info.flags & NODE_WAITING_FOR_ALL:
+    if not own and not electorate.synchronizing and _needs_no_waiting(info.flags):
         electorate = _stop_waiting(electorate)
     return electorate
 
@@ -128,6 +136,10 @@ def apply_reconfigure(electorate: Electorate, change: Reconfigure) -> Electorate
             return recalculate(_stop_waiting(electorate))
         case _:
             return electorate
+
+
+def _needs_no_waiting(flags: int) -> bool:
+    return flags & (NODE_QUORATE | NODE_WAITING_FOR_ALL) == NODE_QUORATE
 
 
 def _stop_waiting(electorate: Electorate) -> Electorate:
