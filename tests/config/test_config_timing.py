@@ -68,7 +68,9 @@ def test_some_zeros_are_meant(key: str) -> None:
     ],
 )
 def test_problems_name_the_key(raw: dict[str, int], key: str) -> None:
-    assert key in [found for found, _ in timing.problems(timing.derive(raw, 3 if "token_coefficient" in raw else 2), raw)]
+    assert key in [
+        found for found, _ in timing.problems(timing.derive(raw, 3 if "token_coefficient" in raw else 2), raw)
+    ]
 
 
 def test_a_short_derived_timeout_says_what_to_raise() -> None:

@@ -106,6 +106,8 @@ class Document:
             self._begin_nodelist(section)
         if path and not SCHEMA.knows_section(path) and not self._is_ignored(path):
             self._warn_unknown_section(section)
+        if not path and not section.settings:
+            return
         table = self._table_for(section)
         for setting in section.settings:
             if setting.key in table.values and path != "":

@@ -85,10 +85,13 @@ def _multicast_address(document: Document, interface: Table, broadcast: bool, ip
             document.warn(interface.warning("mcastaddr", "not obeyed: broadcast is set; remove one of the two"))
         return BROADCAST_ADDRESS
     if given is None:
-        name = document.table("totem").text("cluster_name")
+        totem = document.table("totem")
+        name = totem.text("cluster_name")
         if not name:
-            text = "missing, and there is no totem.cluster_name to derive it from; set cluster_name"
-            raise interface.error("mcastaddr", text)
+            text = (
+                "missing, and there is no mcastaddr in totem.interface: it is derived from the name; set cluster_name"
+            )
+            raise totem.error("cluster_name", text)
         return multicast_address(name, ipv6=ipv6)
     address = numeric(given)
     if address is None or not address.is_multicast:
