@@ -87,7 +87,8 @@ class Ring:
     @property
     def send_queue_free(self) -> int:
         """Packets that the current queue still takes."""
-        return max(0, self._core.queue_max - len(self._core.current_queue()))
+        core = self._core
+        return 0 if core.state is State.LEFT else max(0, core.queue_max - len(core.current_queue()))
 
     # Inputs
 
