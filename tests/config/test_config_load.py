@@ -186,12 +186,8 @@ ERRORS = [
     ("token: soon", "totem.token", 'integer in range (0..4294967295), but "soon"', {"totem": "token: soon"}),
     ("token: -1", "totem.token", "(0..4294967295)", {"totem": "token: -1"}),
     ("join: 3", "totem.join", "at least 30 ms", {"totem": "transport: udpu\njoin: 3"}),
-    (
-        "token_retransmit: 29",
-        "totem.token_retransmit",
-        "at least 30 ms",
-        {"totem": "transport: udpu\ntoken: 150\ntoken_coefficient: 0\ntoken_retransmit: 29"},
-    ),
+    ("token_retransmit: 29", "totem.token_retransmit", "30 ms", {"totem": "transport: udpu\ntoken_retransmit: 29"}),
+    ("totem {", "totem.token_retransmit", "raise token", {"totem": "transport: udpu\ntoken_coefficient: 0\ntoken: 60"}),
     ("token_warning: 101", "totem.token_warning", "(0..100)", {"totem": "token_warning: 101"}),
     ("netmtu: 100", "totem.netmtu", "256 to 65507", {"totem": "transport: udp\ncluster_name: c\nnetmtu: 100"}),
     ("ip_version: 4", "totem.ip_version", "ipv4, ipv6, ipv4-6 or ipv6-4", {"totem": "ip_version: 4"}),
@@ -310,52 +306,14 @@ def test_warnings_are_bounded(load_conf: Load, conf: Conf) -> None:
     assert "left out" in warnings[-1].text
 
 
-VALUES = st.one_of(
-    st.integers(-5, 2**64).map(str),
-    st.sampled_from(["yes", "no", "on", "off", "", "10.0.0.1", "lowest", "1 2"]),
-    st.text(),
-)
-SETTINGS = st.lists(
-    st.tuples(
-        st.sampled_from(
-            [
-                "token",
-                "consensus",
-                "join",
-                "hold",
-                "netmtu",
-                "ip_version",
-                "two_node",
-                "auto_tie_breaker",
-                "auto_tie_breaker_node",
-                "votes",
-                "nodeid",
-                "expected_votes",
-                "wait_for_all",
-                "last_man_standing",
-                "window_size",
-                "mcastaddr",
-                "mcastport",
-                "ttl",
-                "broadcast",
-                "bindnetaddr",
-                "ring0_addr",
-                "name",
-                "quorum_votes",
-                "transport",
-                "logfile",
-                "to_logfile",
-                "debug",
-                "uid",
-                "gid",
-                "subsys",
-                "linknumber",
-            ]
-        ),
-        VALUES,
-    ),
-    max_size=8,
-)
+KEYS = """
+token consensus join hold netmtu ip_version two_node auto_tie_breaker auto_tie_breaker_node votes nodeid expected_votes
+wait_for_all last_man_standing window_size mcastaddr mcastport ttl broadcast bindnetaddr ring0_addr name quorum_votes
+transport logfile to_logfile debug uid gid subsys linknumber
+"""
+WORDS = ["yes", "no", "on", "off", "", "10.0.0.1", "lowest", "1 2"]
+VALUES = st.one_of(st.integers(-5, 2**64).map(str), st.sampled_from(WORDS), st.text())
+SETTINGS = st.lists(st.tuples(st.sampled_from(KEYS.split()), VALUES), max_size=8)
 
 
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(("totem", "interface", "quorum", "logging", "node"), SETTINGS)))
