@@ -219,9 +219,11 @@ def test_full_queue_refuses_requests_but_keeps_announcements() -> None:
     host.room = 0
     refused(Code.NO_RESOURCES, lambda: cluster[1].votes.set_expected(3))
     cluster[1].votes.reconfigure(QuorumSettings(expected_votes=4, votes=2))
+    assert not cluster[1].votes.retry_pending()
     assert host.queue == []
     host.room = 10
-    cluster.fire("votequorum.resend")
+    assert cluster[1].votes.retry_pending()
+    cluster.settle()
     assert [cluster[n].votes.get_info(1).votes for n in (1, 2, 3)] == [2, 2, 2]
     assert [cluster[n].votes.get_info().expected_votes for n in (1, 2, 3)] == [4, 4, 4]
 

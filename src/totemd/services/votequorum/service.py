@@ -62,8 +62,8 @@ EV_TRACKING_FILE: Final = "ev_tracking"
 
 _EV_TRACKING: Final = Struct("=I")  # corosync's file has the host's byte order
 _WINDOW_TIMER: Final = "votequorum.window"
-_RESEND_TIMER: Final = "votequorum.resend"
-_RESEND_DELAY_S: Final = 0.05
+_RETRY_TIMER: Final = "votequorum.retry"
+_RETRY_DELAY_S: Final = 0.1
 
 
 def encode_ev_tracking(expected_votes: int) -> bytes:
@@ -77,7 +77,10 @@ def decode_ev_tracking(data: bytes) -> int:
 
 
 class VoteQuorum:
-    """Service 5. Construct, then `start` once the ring takes messages; `quorum_changed` is the quorum service's."""
+    """Service 5. Construct, then `start` once the ring takes messages; `quorum_changed` is the quorum service's.
+
+    The node may call `retry_pending` when the send queue has room again, so that nothing waits for the timer.
+    """
 
     def __init__(
         self,
@@ -182,6 +185,15 @@ class VoteQuorum:
             self._send("votes", self._reconfigure_from_settings(RECONFIGURE_NODE_VOTES))
         if settings.expected_votes != before.expected_votes:
             self._send("expected", self._reconfigure_from_settings(RECONFIGURE_EXPECTED_VOTES))
+
+    def retry_pending(self) -> bool:
+        """Send the announcements that could not be queued; True if none is left. Else a timer tries again."""
+        for kind, build in list(self._unsent.items()):
+            if not self._host.multicast(build()):
+                self._host.set_timer(_RETRY_TIMER, _RETRY_DELAY_S, self._retry)
+                return False
+            del self._unsent[kind]
+        return True
 
     def leaving(self) -> None:
         """This node is about to leave cleanly: under allow_downscale the others need not expect it."""
@@ -344,13 +356,9 @@ class VoteQuorum:
         if not self._host.multicast(encode_reconfigure(change)):
             raise ServiceError(Code.NO_RESOURCES, "the send queue is full")
 
+    def _retry(self) -> None:
+        self.retry_pending()
+
     def _send(self, kind: str, build: Callable[[], bytes]) -> None:
         self._unsent[kind] = build
-        self._send_unsent()
-
-    def _send_unsent(self) -> None:
-        for kind, build in list(self._unsent.items()):
-            if not self._host.multicast(build()):
-                self._host.set_timer(_RESEND_TIMER, _RESEND_DELAY_S, self._send_unsent)
-                return
-            del self._unsent[kind]
+        self.retry_pending()
