@@ -50,10 +50,6 @@ class NodePort(Protocol):
     def now(self) -> float:
         """Time of the input being handled: seconds of a clock that never goes back."""
 
-    @property
-    def queue_ready(self) -> bool:
-        """False while multicasts are refused: the send queue is full, or synchronization is in progress."""
-
     def status(self) -> Mapping[str, object]:
         """The reply to `status`."""
 

@@ -41,7 +41,12 @@ class Services:
         """Sessions that got try_again and no "ready" since, in the order of asking."""
 
     def queue_became_ready(self) -> None:
-        """Tell every waiting session once. To be called when `node.queue_ready`, at most once per token visit."""
+        """Tell every waiting session, once.
+
+        The node calls this after each visit of the token that finds room in the send queue and no synchronization in
+        progress, and when synchronization has completed; not only when that changes, since a request may have got
+        try_again for another reason (a leave that is still under way). It costs nothing while nobody waits.
+        """
         waiting, self.waiting = self.waiting, {}
         for session in waiting:
             session.queue_became_ready()
