@@ -7,8 +7,10 @@
 The shell's duties: give it every byte read, in order; write what `take_output` returns, in order, and report it with
 `written`; while `has_pending_input`, read nothing more from this client but call `resume` on its next turn; once
 `closing` is set, write what the socket takes without waiting for it, close, and call `closed` exactly as after the peer
-went away (not from within a service's push). Whatever a client sends, nothing is raised here: a request that is wrong gets an error reply, and bytes that are no frame end the
-connection, each with a text that says why (protocol/, chapter "Native socket").
+went away (not from within a service's push).
+
+Whatever a client sends, nothing is raised here: a request that is wrong gets an error reply, and bytes that are no
+frame end the connection, each with a text that says why (protocol/, chapter "Native socket").
 """
 
 from typing import Final
