@@ -306,6 +306,12 @@ def test_warnings_are_bounded(load_conf: Load, conf: Conf) -> None:
     assert "left out" in warnings[-1].text
 
 
+def test_keys_are_bounded(load_conf: Load, conf: Conf) -> None:
+    rest = "logging {\n" + "".join(f"key{number}: x\n" for number in range(10_000)) + "}"
+    with pytest.raises(ConfigError, match="at most 10000 are allowed"):
+        load_conf(conf(rest=rest))
+
+
 KEYS = """
 token consensus join hold netmtu ip_version two_node auto_tie_breaker auto_tie_breaker_node votes nodeid expected_votes
 wait_for_all last_man_standing window_size mcastaddr mcastport ttl broadcast bindnetaddr ring0_addr name quorum_votes

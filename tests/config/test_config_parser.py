@@ -61,6 +61,10 @@ def test_sections_settings_and_lines() -> None:
     assert (quorum.path, quorum.line, quorum.settings) == ("quorum", 9, [])
 
 
+def test_a_colon_before_the_brace_is_dropped() -> None:
+    assert parse("totem: {\n}", "f").sections[0].path == "totem"
+
+
 def test_value_keeps_what_follows_the_first_colon() -> None:
     (section,) = parse("a {\nkey: fd00::1 # not a comment\n}", "f").sections
     assert section.settings[0].value == "fd00::1 # not a comment"

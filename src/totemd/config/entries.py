@@ -4,7 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from totemd.config.document import Document
 from totemd.config.model import AccessSettings, CmapEntry, CmapType, NodeEntry, TransportKind, TransportSettings
-from totemd.limits import CMAP_KEY_MAX, CMAP_KEY_MIN
+from totemd.errors import ConfigError
+from totemd.limits import CMAP_KEY_MAX, CMAP_KEY_MIN, CMAP_KEYS_MAX
+
+FILE_KEYS_MAX = CMAP_KEYS_MAX // 10
+"""Keys that one file may bring; the cmap holds those of programs as well."""
 
 _RUNTIME_KEYS = (
     "cancel_token_hold_on_retransmit",
@@ -36,7 +40,7 @@ def read_entries(
     times: Mapping[str, int],
     access: AccessSettings,
 ) -> dict[str, CmapEntry]:
-    """All keys with corosync's types; `times` as `timing.derive` gives them."""
+    """All keys with corosync's types; `times` as `timing.derive` gives them. ConfigError: too many keys."""
     entries = _from_file(document)
     for node in nodes:
         entries[f"nodelist.node.{node.position}.nodeid"] = CmapEntry(CmapType.U32, node.nodeid)
@@ -66,6 +70,8 @@ def _from_file(document: Document) -> dict[str, CmapEntry]:
         for key, value in table.values.items():
             if CMAP_KEY_MIN <= len(prefix + key) <= CMAP_KEY_MAX:
                 entries[prefix + key] = value.entry
+    if len(entries) > FILE_KEYS_MAX:
+        raise ConfigError(f"the file has {len(entries)} keys; at most {FILE_KEYS_MAX} are allowed", file=document.file)
     entries.pop("totem.key", None)  # a secret, and every client may read the cmap
     entries.pop("totem.interface.0.linknumber", None)  # already part of the path
     return entries

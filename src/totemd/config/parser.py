@@ -107,7 +107,8 @@ def _open_section(line: str, number: int, parent: Section) -> Section:
     if rest.strip(_BLANKS):
         hint = "; a value cannot contain {" if ":" in name else "; begin a new line after {"
         raise _SyntaxError(f'found "{rest.strip(_BLANKS)}" after {{{hint}')
-    name = _checked_name(name.strip(_BLANKS), parent.path, "section name")
+    # corosync drops a colon between name and brace as well.
+    name = _checked_name(name.strip(_BLANKS + ":"), parent.path, "section name")
     return Section(f"{parent.path}.{name}" if parent.path else name, number, [], [])
 
 
