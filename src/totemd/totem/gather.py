@@ -101,6 +101,9 @@ def _is_stale(core: Core, join: Join) -> bool:
         if join.is_leave and sender not in core.memb:
             return True
         return core.me in join.failed_list or (sender in core.memb and join.ring_seq < core.ring.seq)
+    if core.state is State.COMMIT and sender in core.new_memb and not set(join.proc_list) <= core.proc.keys():
+        # It sees more than the commit token says, so it will refuse the token whenever that comes: views only grow.
+        return False
     if core.state in (State.COMMIT, State.RECOVERY):
         return sender not in core.new_memb or join.ring_seq < core.ring.seq
     return core.state is State.LEFT

@@ -147,7 +147,8 @@ class TotemdNode(Node):
 
     def _argv(self) -> list[str]:
         directories = ["--state-dir", str(self.state), "--run-dir", str(self.run_dir)]
-        return [sys.executable, "-m", "totemd.cli.daemon", "-f", "-c", str(self.conf), *directories]
+        identity = ["--node", str(self.nodeid)]
+        return [sys.executable, "-m", "totemd.cli.daemon", "-f", "-c", str(self.conf), *identity, *directories]
 
     def control(self, *argv: str, timeout_s: float = 10.0) -> tuple[int, str]:
         """Run totemctl against the node. Returns its exit status and what it printed."""

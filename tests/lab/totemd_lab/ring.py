@@ -114,7 +114,10 @@ class Lab:
             first = views[0]
             return first is not None and first.members == expected and all(view == first for view in views)
 
-        if not wait_until(formed, timeout_s):
+        def settled() -> bool:
+            return formed() or not all(node.running() for node in chosen)
+
+        if not (wait_until(settled, timeout_s) and formed()):
             raise LabError(f"no ring of {expected} within {timeout_s} s:\n{self.describe()}")
         assert views[0] is not None
         return views[0]
