@@ -72,9 +72,9 @@ class LocalProcesses:
         """Everybody who has begun to join and is still there, in the order of joining."""
         return [process.endpoint for process in self._by_key.values() if process.endpoint is not None]
 
-    def announceable(self) -> list[LocalProcess]:
-        """Those that a join list names: joined, and not about to be withdrawn by a leave that is still unsent."""
-        return [process for process in self._by_key.values() if process.joined and process.unsent_leave is None]
+    def joined(self) -> list[LocalProcess]:
+        """Those whose own join has been delivered, in the order of joining."""
+        return [process for process in self._by_key.values() if process.joined]
 
     def add(self, process: LocalProcess) -> None:
         """A process begins to join."""

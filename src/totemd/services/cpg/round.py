@@ -18,8 +18,8 @@ class Round:
 
     def next_join_list(self, local: LocalProcesses) -> JoinList | None:
         """What is still to announce, as much as one message takes; None at the end. Repeats itself until `sent`."""
-        # looked at again for every message: a client may die between two of them
-        unsent = local.announceable() if self._unsent is None else self._unsent
+        # who is gone is not announced; looked at for every message, since a client may die between two of them
+        unsent = local.joined() if self._unsent is None else self._unsent
         self._unsent = [process for process in unsent if process.unsent_leave is None]
         chunk = self._unsent[:CPG_JOIN_LIST_ENTRIES_MAX]
         return JoinList(tuple(JoinListEntry(process.pid, process.group) for process in chunk)) if chunk else None
