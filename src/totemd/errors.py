@@ -1,13 +1,13 @@
 """All of totemd's exceptions, sorted by who has to act.
 
-    TotemdError
-    +-- CallerError          a local client asked for something wrong, or too early
-    |   +-- ServiceError     a service refuses a request; carries one of corosync's result codes
-    |   +-- BadFrame         the bytes on the native socket are no valid frame
-    +-- BadPacket            the peer (or a stranger) sent bytes that are no valid packet; dropped and counted
-    +-- OperatorError        the operator must change something; says what, where and how
-    |   +-- ConfigError      a configuration file; carries file, line and key
-    +-- MachineError         the machine failed us: disk, socket, permission
+TotemdError
++-- CallerError          a local client asked for something wrong, or too early
+|   +-- ServiceError     a service refuses a request; carries one of corosync's result codes
+|   +-- BadFrame         the bytes on the native socket are no valid frame
++-- BadPacket            the peer (or a stranger) sent bytes that are no valid packet; dropped and counted
++-- OperatorError        the operator must change something; says what, where and how
+|   +-- ConfigError      a configuration file; carries file, line and key
++-- MachineError         the machine failed us: disk, socket, permission
 """
 
 from enum import IntEnum

@@ -273,7 +273,12 @@ WARNINGS = [
         {"totem": "transport: udpu", "interface": "mcastaddr: 239.1.1.1"},
     ),
     ("qb_ipc_type: shm", "system.qb_ipc_type", "socket", {"rest": "system {\nqb_ipc_type: shm\n}"}),
-    ("sched_rr: yes", "system.sched_rr", "service manager", {"rest": "system {\nsched_rr: yes\n}"}),
+    (
+        "move_to_root_cgroup: yes",
+        "system.move_to_root_cgroup",
+        "Slice=",
+        {"rest": "system {\nmove_to_root_cgroup: yes\n}"},
+    ),
     ("nozle {", "nozle", "did you mean nozzle?", {"rest": "nozle {\nname: x\n}"}),
     ("name: noz", "nozzle.name", "knet", {"rest": "nozzle {\nname: noz\n}"}),
     ("compatibility: whitetank", "compatibility", "unknown key", {"rest": "compatibility: whitetank"}),

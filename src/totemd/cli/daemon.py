@@ -89,8 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def read_configuration(path: str, node: str | None) -> Configuration:
-    """Read and check the file. ConfigError or MachineError say what is wrong and what to do."""
+def read_configuration(path: str, node: str | None, more_addresses: tuple[str, ...] = ()) -> Configuration:
+    """Read and check the file. ConfigError or MachineError say what is wrong and what to do.
+
+    `more_addresses` count as this machine's: a running node stays who it is while its interface is down.
+    """
     file = Path(path)
     try:
         if file.stat().st_size > FILE_SIZE_MAX:
@@ -108,7 +111,7 @@ def read_configuration(path: str, node: str | None) -> Configuration:
         text,
         file=path,
         resolve=resolve,
-        local_addresses=machine_addresses(),
+        local_addresses=[*machine_addresses(), *more_addresses],
         hostname=socket.gethostname(),
         local_override=node,
         uidgid_files=_read_uidgid_files(file.parent / "uidgid.d"),
@@ -170,7 +173,9 @@ def _serve(configuration: Configuration, options: argparse.Namespace) -> int:
             state_dir=state_dir,
             run_dir=options.run_dir,
             logger=logger,
-            read_configuration=lambda: read_configuration(options.config, options.node),
+            read_configuration=lambda: read_configuration(
+                options.config, str(configuration.local.nodeid), more_addresses=(configuration.local.address,)
+            ),
         )
         return trio.run(daemon.run)
     except MachineError as error:

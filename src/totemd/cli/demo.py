@@ -174,7 +174,8 @@ def _tell(teller: Teller, cluster: Cluster) -> None:
 def _form(teller: Teller, cluster: Cluster) -> None:
     teller.step("1. Three daemons start and form one ring")
     teller.start(*cluster.daemons)
-    teller.facts["formed_s"] = teller.wait("a ring of three, quorate on each node", lambda: whole(cluster.daemons))
+    took_s = teller.wait("a ring of three, quorate on each node", lambda: whole(cluster.daemons))
+    teller.facts["formed_s"] = round(took_s, 2)
     _show_status(teller, cluster.daemons[0], expected=0)
 
 
@@ -215,7 +216,7 @@ def _heal(teller: Teller, cluster: Cluster) -> None:
     _, second, third = cluster.daemons
     teller.step(f"5. {second.name} and {third.name} start again")
     teller.start(second, third)
-    teller.facts["healed_s"] = teller.wait("a whole ring", lambda: whole(cluster.daemons))
+    teller.facts["healed_s"] = round(teller.wait("a whole ring", lambda: whole(cluster.daemons)), 2)
     _show_status(teller, third, expected=0)
 
 

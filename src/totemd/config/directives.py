@@ -200,7 +200,7 @@ _LOGGING = (
     _text("logging.logger_subsys", "subsys", "none; required", _EFFECTIVE),
 )
 
-_SCHEDULING_NOTE = "totemd does not change its scheduling; use the service manager (CPUSchedulingPolicy=, Nice=)"
+_CGROUP_NOTE = "totemd stays in the control group that it was started in; use the service manager (Slice=)"
 _SYSTEM = (
     _ignored(
         "system",
@@ -210,13 +210,13 @@ _SYSTEM = (
         choices=("native", "shm", "socket"),
         harmless=("native",),
     ),
-    _ignored("system", "sched_rr", "yes", _SCHEDULING_NOTE, choices=_YES_NO, harmless=("no",)),
-    _ignored("system", "priority", "unset", _SCHEDULING_NOTE),
+    _text("system", "sched_rr", "yes", _RESTART, _YES_NO),
+    _text("system", "priority", "unset", _RESTART),
     _ignored(
         "system",
         "move_to_root_cgroup",
         "auto",
-        _SCHEDULING_NOTE,
+        _CGROUP_NOTE,
         choices=("yes", "no", "auto"),
         harmless=("no", "auto"),
     ),

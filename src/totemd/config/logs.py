@@ -3,6 +3,10 @@
 from totemd.config.document import Document, Table
 from totemd.config.model import LoggingSettings, SystemSettings
 
+NICE_BEST = -20
+NICE_WORST = 19
+"""The range of nice(2)."""
+
 
 def read_logging(document: Document) -> LoggingSettings:
     """Where log lines go and which. Raises ConfigError."""
@@ -47,4 +51,21 @@ def read_system(document: Document) -> SystemSettings:
         state_dir=state_dir,
         qb_ipc_type=system.text("qb_ipc_type") or "native",
         sched_rr=system.flag("sched_rr", True),
+        nice=_nice(system.text("priority"), system),
     )
+
+
+def _nice(text: str | None, system: Table) -> int | None:
+    """The nice value that `priority` asks for."""
+    if text is None:
+        return None
+    named = {"max": NICE_BEST, "min": NICE_WORST}.get(text)
+    if named is not None:
+        return named
+    try:
+        value = int(text)
+    except ValueError:
+        value = NICE_WORST + 1
+    if not NICE_BEST <= value <= NICE_WORST:
+        raise system.error("priority", f'found "{text}"; allowed are max, min, or a nice value from -20 to 19')
+    return value

@@ -157,6 +157,8 @@ class SystemSettings:
     state_dir: str | None = None
     qb_ipc_type: str = "native"
     sched_rr: bool = True
+    nice: int | None = None
+    """`priority`, for when sched_rr is off or not permitted; None: as started."""
 
 
 @record

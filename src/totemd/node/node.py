@@ -99,6 +99,7 @@ class Node:
                 quorum_changed=self._quorum_changed,
             )
             self.services[5] = self.votequorum
+        self._voters = () if self.votequorum is None else (self.votequorum,)
         with_state = [service for ident, service in sorted(self.services.items()) if ident != 1]
         self.sync = SyncEngine(
             with_state,
@@ -347,7 +348,7 @@ class Node:
 
     def _retry(self) -> None:
         """Room in the queue, perhaps: what services could not send, and clients that were told to try again."""
-        for service in (self.cpg, self.cfg, self.cmap):
+        for service in (self.cpg, self.cfg, self.cmap, *self._voters):
             service.retry_pending()
         if self.front.waiting and self.queue_ready:
             self.front.queue_became_ready()

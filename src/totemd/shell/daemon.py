@@ -8,6 +8,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from random import SystemRandom
 
@@ -19,6 +20,7 @@ from totemd.node import Node
 from totemd.node.effects import Exit, NodeEffect, PersistFile, ReadConfiguration
 from totemd.shell.clients import Clients
 from totemd.shell.logs import Logger
+from totemd.shell.scheduling import raise_priority
 from totemd.shell.sockets import address_is_up
 from totemd.shell.state import StateDirectory
 from totemd.shell.transport import Transport
@@ -58,7 +60,8 @@ class Daemon:
         self._pending: deque[NodeEffect] = deque()
         self._persisting = False
         self._link_up = True
-        self._sleep: trio.CancelScope | None = None
+        self._plan = trio.CancelScope()
+        self._wake_at = inf
         self._exit: Exit | None = None
         self._ended = trio.Event()
 
@@ -77,6 +80,9 @@ class Daemon:
         # What lives now lives for good; the collector need not look at it in the token's way.
         gc.collect()
         gc.freeze()
+        hindrance = raise_priority(self._configuration.system)
+        if hindrance is not None:
+            self._logger.log("info", "MAIN", hindrance)
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -98,24 +104,29 @@ class Daemon:
         return self._exit.status
 
     async def _run_ring(self) -> None:
-        node = self._node
-        clock = trio.current_time
+        """Serve the ring for good. A wake-up is planned for the next deadline; as that moves away with every token, the
+        plan is not changed then: it is looked at when it comes true, and made anew if it was too early."""
         while True:
-            deadline = min(node.next_deadline(), clock() + SLEEP_MAX_S)
-            with trio.CancelScope(deadline=max(deadline, 0.0)) as scope:
-                self._sleep = scope
-                await trio.lowlevel.wait_readable(self._transport.fileno())
-            self._sleep = None
-            datagrams, exhausted = self._transport.receive()
-            now = clock()
-            if datagrams:
-                node.receive_datagrams(datagrams, now, exhausted=exhausted)
-            if node.next_deadline() <= now:
-                node.handle_timer(now)
-            self._pump()
+            self._wake_at = min(self._node.next_deadline(), trio.current_time() + SLEEP_MAX_S)
+            with trio.CancelScope(deadline=max(self._wake_at, 0.0)) as self._plan:
+                while True:
+                    await trio.lowlevel.wait_readable(self._transport.fileno())
+                    self._turn()
+            self._turn()
+
+    def _turn(self) -> None:
+        """Handle what has arrived and what is due."""
+        node = self._node
+        datagrams, exhausted = self._transport.receive()
+        now = trio.current_time()
+        if datagrams:
+            node.receive_datagrams(datagrams, now, exhausted=exhausted)
+        if node.next_deadline() <= now:
+            node.handle_timer(now)
+        self._pump()
 
     def _pump(self) -> None:
-        """Perform what the node wants, in order; then write to clients, and sleep no longer than the node may."""
+        """Perform what the node wants, in order; then write to clients, and wake up when the node wants to."""
         self._pending += self._node.take_effects()
         while self._pending and not self._persisting:
             self._perform(self._pending.popleft())
@@ -123,10 +134,9 @@ class Daemon:
             self._pending.clear()
             self._end(Exit(1, "the disk does not answer"))
         self._clients.flush()
-        if self._sleep is not None:
-            deadline = self._node.next_deadline()
-            if deadline < self._sleep.deadline:
-                self._sleep.deadline = max(deadline, 0.0)
+        deadline = self._node.next_deadline()
+        if deadline < self._wake_at:
+            self._wake_at = self._plan.deadline = max(deadline, 0.0)
 
     def _perform(self, effect: NodeEffect) -> None:
         if isinstance(effect, Unicast):

@@ -41,6 +41,7 @@ class Logger:
         """Take (new) settings; a log file that cannot be opened is reported on stderr and done without."""
         self._settings = settings
         self._least = LEVELS["debug"] if settings.debug else LEVELS.get(settings.level, syslog.LOG_INFO)
+        self._file_least = LEVELS["debug"] if settings.debug else LEVELS.get(settings.logfile_level, self._least)
         self._by_subsystem = {name: LEVELS.get(level, self._least) for name, level in settings.subsystems}
         file, self._file = self._file, None
         if file is not None:
@@ -57,7 +58,7 @@ class Logger:
     def log(self, level: str, subsystem: str, text: str) -> None:
         """Queue one line; the same line more than a few times in ten seconds is counted, not written."""
         priority = LEVELS.get(level, syslog.LOG_INFO)
-        if priority > self._by_subsystem.get(subsystem, self._least):
+        if priority > self._by_subsystem.get(subsystem, max(self._least, self._file_least)):
             return
         now = time.time()
         if now > self._period_end:
@@ -111,12 +112,14 @@ class Logger:
         if settings.timestamp:
             clock = time.strftime("%b %d %H:%M:%S", time.localtime(now))
             line = f"{clock}.{int(now * 1000) % 1000:03d} {line}"
-        if settings.to_stderr:
+        priority = LEVELS.get(level, syslog.LOG_INFO)
+        usual = self._by_subsystem.get(subsystem, self._least)
+        if settings.to_stderr and priority <= usual:
             sys.stderr.write(line)
             sys.stderr.flush()
         file = self._file
-        if file is not None:
+        if file is not None and priority <= self._by_subsystem.get(subsystem, self._file_least):
             file.write(line)
             file.flush()
-        if settings.to_syslog:
-            syslog.syslog(LEVELS.get(level, syslog.LOG_INFO), f"[{subsystem}] {text}")
+        if settings.to_syslog and priority <= usual:
+            syslog.syslog(priority, f"[{subsystem}] {text}")

@@ -1,8 +1,8 @@
 """The ring's datagrams in and out, in bounded batches and without waiting.
 
-Per wake-up: drain multicast and token sockets, then the multicast socket again (what overtook a token that has just
-been read must be handled before it), and hand everything to the node at once. One nested epoll makes the two sockets
-one descriptor, so the loop costs one wait per token, not one per socket or packet.
+Per wake-up: read a token, then drain the multicasts (all that was sent before that token is there by then, and must be
+handled before it), and hand everything to the node at once. One nested epoll makes the two sockets one descriptor, so
+the loop costs one wait per token, not one per socket or packet.
 """
 
 import select
@@ -41,11 +41,12 @@ class Transport:
         self._others = [target for nodeid, target in self._targets.items() if nodeid != configuration.local.nodeid]
 
     def _register(self) -> None:
-        self._receivers: list[socket.socket] = []
-        for sock in (self._sockets.multicast_receiver, self._sockets.token_receiver):
-            if sock is not None:
-                self._epoll.register(sock.fileno(), select.EPOLLIN)
-                self._receivers.append(sock)
+        self._token_receiver: socket.socket | None = None
+        self._data_receiver = self._sockets.token_receiver
+        self._epoll.register(self._data_receiver.fileno(), select.EPOLLIN)
+        if self._sockets.multicast_receiver is not None:
+            self._token_receiver, self._data_receiver = self._data_receiver, self._sockets.multicast_receiver
+            self._epoll.register(self._data_receiver.fileno(), select.EPOLLIN)
 
     def reopen(self) -> None:
         """Open the sockets afresh (a group membership is gone with its interface). MachineError if that fails, and
@@ -53,7 +54,6 @@ class Transport:
         self._sockets.close()
         self._epoll.close()
         self._epoll = select.epoll()
-        self._receivers = []
         self._sockets = RingSockets(self._settings)
         self._register()
 
@@ -69,16 +69,15 @@ class Transport:
     def receive(self) -> tuple[list[Datagram], bool]:
         """What is waiting, and whether that was all of it."""
         datagrams: list[Datagram] = []
-        exhausted = True
-        for sock in self._receivers:
-            exhausted &= self._drain(sock, datagrams)
-        if len(self._receivers) > 1 and datagrams:
-            exhausted &= self._drain(self._receivers[0], datagrams)
-        return datagrams, exhausted
+        if self._token_receiver is None:
+            return datagrams, self._drain(self._data_receiver, datagrams, BATCH_MAX)
+        # One token is all that a healthy ring has; should there be more, the next turn comes at once.
+        self._drain(self._token_receiver, datagrams, 1)
+        return datagrams, self._drain(self._data_receiver, datagrams, BATCH_MAX)
 
-    def _drain(self, sock: socket.socket, into: list[Datagram]) -> bool:
+    def _drain(self, sock: socket.socket, into: list[Datagram], limit: int) -> bool:
         receive = sock.recvfrom
-        for _ in range(BATCH_MAX):
+        for _ in range(limit):
             try:
                 data, source = receive(DATAGRAM_SIZE_MAX)
             except BlockingIOError:

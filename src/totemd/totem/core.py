@@ -74,6 +74,10 @@ class Core:
         self.trans: tuple[NodeId, ...] = ()
         self.deliver_from: frozenset[NodeId] = frozenset()
         self.leavers: set[NodeId] = set()
+        self.settled = True
+        """Whether all members are known to have installed the present ring, as the token's next visit shows."""
+        self.newcomers: dict[NodeId, str] = {}
+        """Whom we heard in other rings before that, with what to say of it."""
         self.cause = "the daemon started"
         # Ring ids. The +1 keeps a restarted node apart from its former self.
         self.ring = RingId(nodeid, stored_ring_seq + 1)

@@ -57,6 +57,28 @@ def candidates(core: Core) -> set[NodeId]:
     return {nodeid for nodeid in core.proc if nodeid not in core.failed}
 
 
+def meet(core: Core, sender: NodeId, cause: str) -> None:
+    """A node of another ring was heard in OPERATIONAL: gather with it, once all members have installed this ring.
+
+    Before that a join of ours would find members in RECOVERY, where real nodes stop (assert) when a join arrives
+    together with the token.
+    """
+    if core.settled:
+        core.proc.setdefault(sender)
+        enter_gather(core, cause)
+    elif len(core.newcomers) < PROCESSOR_COUNT_MAX:
+        core.newcomers.setdefault(sender, cause)
+
+
+def settle(core: Core) -> None:
+    """The token came round once after the installation: all members have installed the ring. Meet who waits."""
+    core.settled = True
+    newcomers, core.newcomers = core.newcomers, {}
+    if newcomers:
+        core.proc.update(dict.fromkeys(newcomers))
+        enter_gather(core, next(iter(newcomers.values())))
+
+
 def handle_join(core: Core, join: Join) -> None:
     """A join or leave arrived (our own, too)."""
     core.stats.memb_join_rx += 1
@@ -64,6 +86,9 @@ def handle_join(core: Core, join: Join) -> None:
     if _is_stale(core, join):
         return
     sender = join.system_from
+    if core.state is State.OPERATIONAL and not core.settled and sender not in core.memb:
+        meet(core, sender, _cause(core, join))
+        return
     if core.state is State.RECOVERY:
         restore_old_ring(core)
     changed = _absorb(core, join)

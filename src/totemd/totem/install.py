@@ -28,6 +28,8 @@ def install_ring(core: Core) -> None:
     upper.switch_reassembly()
     _switch_windows(core, last_recovered)
     core.change_state(State.OPERATIONAL)
+    core.settled = len(core.memb) == 1
+    core.newcomers = {}
     core.stats.operational_entered += 1
     core.stats.continuous_gather = 0
     core.log("notice", f"ring {core.ring} formed: members {', '.join(map(str, core.memb))}; {reason}")

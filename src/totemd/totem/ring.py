@@ -253,8 +253,7 @@ class Ring:
             # A member of this ring was in that one before: an old packet that is late, not another ring.
             return
         if core.state is State.OPERATIONAL:
-            core.proc.setdefault(sender)
-            gather.enter_gather(core, f"heard a {what} of node {sender} in ring {ring}")
+            gather.meet(core, sender, f"heard a {what} of node {sender} in ring {ring}")
         elif sender not in core.proc:
             core.proc.setdefault(sender)
             gather.enter_gather(core, f"heard a {what} of node {sender}")

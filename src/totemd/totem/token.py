@@ -10,7 +10,7 @@ from totemd.limits import RETRANSMIT_ENTRIES_MAX, SEQUENCE_WINDOW
 from totemd.totem import delivery
 from totemd.totem.core import Core, State
 from totemd.totem.flow import allowance
-from totemd.totem.gather import enter_gather
+from totemd.totem.gather import enter_gather, settle
 from totemd.totem.install import install_ring
 from totemd.totem.recovery import count_rotations
 from totemd.totem.sequence import MASK, precedes, precedes_or_equals
@@ -92,6 +92,8 @@ def handle_token(core: Core, token: OrfToken) -> None:
             enter_gather(core, "the ring's message numbers are nearly used up")
             return
     core.upper.token_sent()
+    if operational and not core.settled:
+        settle(core)
 
 
 def _note_idleness(core: Core, seq: int) -> None:
