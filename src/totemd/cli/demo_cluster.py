@@ -94,7 +94,8 @@ class Daemon:
             lines = self._log.read_text(errors="replace").splitlines()
         except OSError:
             lines = []
-        return "\n".join([f"--- end of {self.name}'s log:", *lines[-LOG_TAIL_LINES:]])
+        state = "running" if self.running else f"ended with status {self.exit_status}"
+        return "\n".join([f"--- {self.name} ({state}), end of its log:", *lines[-LOG_TAIL_LINES:]])
 
 
 class Cluster:
