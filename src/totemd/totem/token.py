@@ -92,7 +92,7 @@ def handle_token(core: Core, token: OrfToken) -> None:
             enter_gather(core, "the ring's message numbers are nearly used up")
             return
     core.upper.token_sent()
-    if operational and not core.settled:
+    if operational and not core.settled and core.state is State.OPERATIONAL:
         settle(core)
 
 
