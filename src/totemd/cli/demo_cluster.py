@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -130,6 +131,8 @@ class Cluster:
 
     def log_tails(self) -> str:
         """The ends of all logs."""
+        # A daemon that dies loses its sockets, which is what one notices, a moment before it has ended.
+        time.sleep(0.2)
         return "\n".join(daemon.log_tail() for daemon in self.daemons)
 
     def clean_up(self) -> None:
