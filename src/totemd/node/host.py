@@ -42,10 +42,10 @@ class ServiceHost:
         self._node.timers.cancel(f"{self._subsystem} {name}")
 
     def log(self, level: str, text: str) -> None:
-        self._node.effects.append(Log(level, self._subsystem, text))
+        self._node.emit(Log(level, self._subsystem, text))
 
     def persist(self, name: str, data: bytes) -> None:
-        self._node.effects.append(PersistFile(name, data))
+        self._node.emit(PersistFile(name, data))
 
     def shut_down(self, reason: str, *, status: int = 0, at_once: bool = False) -> None:
         self._node.shut_down(reason, status=status, at_once=at_once)

@@ -3,8 +3,10 @@
     datagrams -> gate -> ring -> groups -+-> sync -> services (cmap, cfg, cpg, quorum, votequorum)
                                          +-> services -> sessions of local clients
 
-The shell and every simulator drive it alike: hand in what is there, perform `take_effects()` strictly in order, write
-what sessions have for their clients, sleep until something is readable or `next_deadline()`.
+The shell and every simulator drive it alike: hand in what is there, write what sessions have for their clients, sleep
+until something is readable or `next_deadline()`. Effects are given to `emit` one by one, in the order in which they
+must be performed; that may be done at once, so that the token is on its way before its messages are delivered here, or
+after the input has been handled, as long as the order is kept.
 """
 
 from collections.abc import Callable
@@ -60,19 +62,22 @@ class Node:
         incarnation: str,
         own_uid: int,
         random: Random,
+        emit: Callable[[NodeEffect], None],
         now: float,
     ) -> None:
         """`stored_ring_seq` and `tracked_expected_votes` are what the last life persisted; `incarnation` is a word that
-        no other life has; `own_uid` is the daemon's user, who may use its socket."""
+        no other life has; `own_uid` is the daemon's user, who may use its socket. `emit` must not call the node."""
         self.configuration = configuration
         self.nodeid: NodeId = configuration.local.nodeid
         self.now = now
         self.started_at = now
         self.incarnation = incarnation
-        self.effects: list[NodeEffect] = []
+        self.emit = emit
         self.timers = Timers()
         self.gate = Gate(self.nodeid, configuration)
         self.synchronizing = True
+        self.refused = False
+        """Whether a service has found the send queue full since its last chance to try again."""
         self.membership: ConfigurationChanged | None = None
         self.membership_at = now
         self._membership_listeners: list[Listener] = []
@@ -83,7 +88,7 @@ class Node:
         self._asked_for = inf
         self._stale_joins = False
 
-        self.ring = Ring(self.nodeid, configuration.totem, stored_ring_seq, _Upcalls(self), random, self.effects.append)
+        self.ring = Ring(self.nodeid, configuration.totem, stored_ring_seq, _Upcalls(self), random, emit)
         self.groups = Groups(self.ring, self, self.ring.payload_size)
         self.cmap = Cmap(ServiceHost(self, "CMAP"), self.address_of)
         self.cfg = Cfg(ServiceHost(self, "CFG"), self.cmap)
@@ -209,7 +214,7 @@ class Node:
         """Have the configuration file read; `done` gets None, or why nothing changed."""
         self._reloads.append(done)
         if len(self._reloads) == 1:
-            self.effects.append(ReadConfiguration())
+            self.emit(ReadConfiguration())
 
     def interface_changed(self, *, up: bool, now: float) -> None:
         """Our address has come or gone. The ring stays what it is; a lone node finds the others again faster."""
@@ -233,18 +238,11 @@ class Node:
         self.now = now
         self.shut_down(reason)
 
-    def take_effects(self) -> list[NodeEffect]:
-        """All effects since the last call, to be performed in this order."""
-        effects = self.effects[:]
-        # Kept, not replaced: the ring appends to this very list.
-        self.effects.clear()
-        return effects
-
     # What services and sessions ask of the node
 
     def log(self, level: str, subsystem: str, text: str) -> None:
         """Queue a log line."""
-        self.effects.append(Log(level, subsystem, text))
+        self.emit(Log(level, subsystem, text))
 
     def address_of(self, nodeid: NodeId) -> str | None:
         """A listed node's numeric address."""
@@ -317,7 +315,7 @@ class Node:
             self.ring.leave(self.now)
         else:
             self.ring.abandon()
-        self.effects.append(Exit(status, reason))
+        self.emit(Exit(status, reason))
 
     # What the groups layer calls
 
@@ -343,11 +341,12 @@ class Node:
 
     def token_sent(self) -> None:
         self.sync.token_sent()
-        if not self.synchronizing:
+        if (self.refused or self.front.waiting) and not self.synchronizing:
             self._retry()
 
     def _retry(self) -> None:
         """Room in the queue, perhaps: what services could not send, and clients that were told to try again."""
+        self.refused = False
         for service in (self.cpg, self.cfg, self.cmap, *self._voters):
             service.retry_pending()
         if self.front.waiting and self.queue_ready:

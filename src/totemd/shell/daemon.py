@@ -74,6 +74,7 @@ class Daemon:
             incarnation=secrets.token_hex(8),
             own_uid=os.geteuid(),
             random=SystemRandom().random,
+            emit=self._emit,
             now=trio.current_time(),
         )
         self._clients = Clients(self._node, self._run_dir / SOCKET_NAME, self._pump)
@@ -125,14 +126,23 @@ class Daemon:
             node.handle_timer(now)
         self._pump()
 
-    def _pump(self) -> None:
-        """Perform what the node wants, in order; then write to clients, and wake up when the node wants to."""
-        self._pending += self._node.take_effects()
+    def _emit(self, effect: NodeEffect) -> None:
+        """Perform an effect at once, or queue it behind those that wait for the disk."""
+        if not self._persisting:
+            self._perform(effect)
+        elif len(self._pending) < PENDING_EFFECTS_MAX:
+            self._pending.append(effect)
+        else:
+            self._end(Exit(1, "the disk does not answer"))
+
+    def _resume_effects(self) -> None:
+        """The disk has answered: perform what waited, up to the next that must wait."""
+        self._persisting = False
         while self._pending and not self._persisting:
             self._perform(self._pending.popleft())
-        if len(self._pending) > PENDING_EFFECTS_MAX:
-            self._pending.clear()
-            self._end(Exit(1, "the disk does not answer"))
+
+    def _pump(self) -> None:
+        """After each input: write to clients, and wake up when the node wants to."""
         self._clients.flush()
         deadline = self._node.next_deadline()
         if deadline < self._wake_at:
@@ -167,9 +177,9 @@ class Daemon:
         except MachineError as error:
             # The packets behind claim a ring number that is not durable: they must not go out.
             self._pending.clear()
-            self._node.take_effects()
+            self._persisting = False
             self._node.persist_failed(str(error), trio.current_time())
-        self._persisting = False
+        self._resume_effects()
         self._pump()
 
     async def _persist_file(self, effect: PersistFile) -> None:

@@ -23,13 +23,24 @@ def propose(core: Core) -> None:
 def handle_commit_token_in_gather(core: Core, token: CommitToken) -> None:
     """Accept a proposal that is newer than all we know and has exactly the members that we agreed on."""
     members = {nodeid for nodeid in core.proc if nodeid not in core.failed}
-    if set(token.members) != members or token.ring.seq <= core.ring.seq:
+    if token.ring.seq <= core.ring.seq:
         return
     if token.ring.rep != token.members[0] or token.memb_index >= len(token.members):
         return
     if token.members[token.memb_index] != core.me:
         return
-    enter_commit(core, token)
+    if set(token.members) == members:
+        enter_commit(core, token)
+    elif not members <= set(token.members) and token.ring.seq > core.refused_ring_seq:
+        _refuse(core, token)
+
+
+def _refuse(core: Core, token: CommitToken) -> None:
+    """We see more nodes than the proposal has, and views only grow. Those who wait in COMMIT for the proposal listen to
+    no join that is older than it, so ours is to be as new."""
+    core.refused_ring_seq = token.ring.seq
+    core.token_ring_seq = max(core.token_ring_seq, token.ring.seq)
+    core.join_deadline = core.now
 
 
 def enter_commit(core: Core, token: CommitToken) -> None:

@@ -74,6 +74,8 @@ class Core:
         self.trans: tuple[NodeId, ...] = ()
         self.deliver_from: frozenset[NodeId] = frozenset()
         self.leavers: set[NodeId] = set()
+        self.refused_ring_seq = 0
+        """The newest proposal that came to us with too few members."""
         self.settled = True
         """Whether all members are known to have installed the present ring, as the token's next visit shows."""
         self.newcomers: dict[NodeId, str] = {}

@@ -41,7 +41,8 @@ def send_join(core: Core) -> None:
     """Multicast our view, to ourselves too: that is how a lone node agrees with itself."""
     core.join_deadline = core.now + core.parameters.join_timeout_s
     core.stats.memb_join_tx += 1
-    join = Join(core.me, core.me, core.ring.seq, tuple(core.proc), tuple(core.failed))
+    ring_seq = max(core.ring.seq, core.refused_ring_seq)
+    join = Join(core.me, core.me, ring_seq, tuple(core.proc), tuple(core.failed))
     core.broadcast(encode_join(join), to_self=True)
 
 
