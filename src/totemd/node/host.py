@@ -33,7 +33,11 @@ class ServiceHost:
 
     def multicast(self, message: bytes, *, safe: bool = False) -> bool:
         # What a service says while it is asked for its state is part of synchronization; all else waits for its end.
-        return self._node.groups.multicast(SERVICE_GROUP, message, safe=safe, after_sync=not self._node.sync.collecting)
+        node = self._node
+        accepted = node.groups.multicast(SERVICE_GROUP, message, safe=safe, after_sync=not node.sync.collecting)
+        if not accepted:
+            node.refused = True
+        return accepted
 
     def set_timer(self, name: str, delay_s: float, action: Callable[[], None]) -> None:
         self._node.timers.set(f"{self._subsystem} {name}", self._node.now + delay_s, action)
