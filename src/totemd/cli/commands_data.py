@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Iterable
 
 from totemd.cli import render
-from totemd.cli.commands_ring import CommandError, connect, names_of, print_json, say
+from totemd.cli.commands_ring import CommandError, connect, counted, names_of, print_json, say
 from totemd.client.blocking import BlockingGroup
 from totemd.client.errors import Refused, TryAgain
 from totemd.client.records import Delivered, GroupChange, GroupMember, MembersChanged, Scalar
@@ -48,7 +48,7 @@ def _describe(event: Delivered | MembersChanged, names: dict[int, str]) -> str:
     if isinstance(event, Delivered):
         sender = render.process_label(GroupMember(event.nodeid, event.pid), names)
         return f"{sender}: {render.escape(event.data)}"
-    parts = [f"-- {len(event.members)} members"]
+    parts = [f"-- {counted(len(event.members), 'member')}"]
     parts += _describe_changes("joined", event.joined, names)
     parts += _describe_changes("left", event.left, names)
     return "; ".join(parts)
@@ -77,7 +77,7 @@ def cpg_send(arguments: Namespace) -> int:
             f"sent, but not delivered back within {arguments.timeout:g} s: the ring may be changing (totemctl watch)"
         )
     others = receivers - 1
-    text = f"Sent to {arguments.group!r}: {others} other member{'' if others == 1 else 's'}."
+    text = f"Sent to {arguments.group!r}: {counted(others, 'other member')}."
     say(arguments, text, group=arguments.group, other_members=others, safe=arguments.safe)
     return 0
 

@@ -39,6 +39,11 @@ def say(arguments: Namespace, text: str, **facts: object) -> None:
         print(text, flush=True)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 vote`, `2 votes`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def names_of(nodes: Iterable[Node]) -> dict[int, str]:
     """What to call each node."""
     return {node.nodeid: node.name or node.address for node in nodes}
@@ -146,7 +151,11 @@ def _describe_quorum(event: QuorumStatus, was_quorate: bool | None) -> str:
 def expected(arguments: Namespace) -> int:
     with connect(arguments) as client:
         client.expected(arguments.votes)
-    say(arguments, f"All members were told to expect {arguments.votes} votes.", expected_votes=arguments.votes)
+    say(
+        arguments,
+        f"All members were told to expect {counted(arguments.votes, 'vote')}.",
+        expected_votes=arguments.votes,
+    )
     return 0
 
 
@@ -156,7 +165,12 @@ def votes(arguments: Namespace) -> int:
         node = find_node(known, arguments.node)
         client.set_votes(node.nodeid, arguments.votes)
     label = render.node_label(node.nodeid, names_of(known))
-    say(arguments, f"Node {label} has {arguments.votes} votes now.", nodeid=node.nodeid, votes=arguments.votes)
+    say(
+        arguments,
+        f"Node {label} has {counted(arguments.votes, 'vote')} now.",
+        nodeid=node.nodeid,
+        votes=arguments.votes,
+    )
     return 0
 
 
@@ -188,7 +202,9 @@ def kill(arguments: Namespace) -> int:
         took_s = time.monotonic() - begin_s
     if not gone:
         raise CommandError(f"node {label} was told to end, but has not left the ring within {arguments.wait:g} s")
-    say(arguments, f"Node {label} was told to end; it left after {took_s:.1f} s.", nodeid=node.nodeid, took_s=took_s)
+    what = "ended" if node.local else "left"
+    text = f"Node {label} was told to end; it {what} after {took_s:.1f} s."
+    say(arguments, text, nodeid=node.nodeid, took_s=round(took_s, 3))
     return 0
 
 

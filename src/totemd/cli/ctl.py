@@ -256,7 +256,7 @@ def _add_daemon_commands(commands: _Commands) -> None:
         "Tell a member's daemon, through the ring, to end itself, and wait until it has left. Nothing is asked.",
     )
     kill.add_argument("node", metavar="NODE", help="node id or name")
-    kill.add_argument("--reason", metavar="TEXT", default="", help="what the node's log shall say")
+    kill.add_argument("--reason", metavar="TEXT", default="totemctl kill", help="what the node's log shall say")
     kill.add_argument("--wait", metavar="SECONDS", type=_seconds, default=10.0, help="for its leaving (default: 10)")
     shutdown = commands.add(
         "shutdown",
