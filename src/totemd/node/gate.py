@@ -13,6 +13,9 @@ from totemd.errors import BadPacket
 from totemd.ids import NodeId
 from totemd.wire.packets import CommitToken, Join, Mcast, MergeDetect, Packet, decode_packet
 
+_ORIGINATED = (Mcast, MergeDetect, Join)
+"""Packets that name their originator; the others name the node of this hop."""
+
 RING_SEQ_MAX = 1 << 62
 """No honest ring number is near this; one that is would use the numbers up for good."""
 
@@ -37,7 +40,7 @@ class Gate:
         if node is None and self._check_source:
             raise BadPacket("source address is not in the nodelist", source)
         packet = decode_packet(data)
-        claimed = packet.system_from if isinstance(packet, Mcast | MergeDetect | Join) else packet.sender
+        claimed = packet.system_from if isinstance(packet, _ORIGINATED) else packet.sender
         if claimed == self._me and node in (self._me, None):
             return None
         self._check(packet, claimed)

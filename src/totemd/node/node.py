@@ -168,8 +168,15 @@ class Node:
 
     def next_deadline(self) -> float:
         """When `handle_timer` wants to be called; -inf for at once, inf for never."""
-        self._asked_for = max(self.now, min(self.ring.next_deadline(), self.timers.next_deadline))
-        return min(self.ring.next_deadline(), self.timers.next_deadline)
+        deadline = self.ring.next_deadline()
+        if self.timers.next_deadline < deadline:
+            deadline = self.timers.next_deadline
+        self._asked_for = deadline if deadline > self.now else self.now
+        return deadline
+
+    def has_all_up_to(self, seq: int) -> bool:
+        """Whether no message up to `seq` can still be on its way here: then a token needs not wait for the others."""
+        return seq <= self.ring.core.aru
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""

@@ -118,7 +118,7 @@ class Daemon:
     def _turn(self) -> None:
         """Handle what has arrived and what is due."""
         node = self._node
-        datagrams, exhausted = self._transport.receive()
+        datagrams, exhausted = self._transport.receive(node.has_all_up_to)
         now = trio.current_time()
         if datagrams:
             node.receive_datagrams(datagrams, now, exhausted=exhausted)

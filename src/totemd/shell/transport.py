@@ -8,6 +8,7 @@ the loop costs one wait per token, not one per socket or packet.
 import select
 import socket
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 from totemd.config.model import Configuration, TransportKind
@@ -15,9 +16,21 @@ from totemd.ids import NodeId
 from totemd.limits import DATAGRAM_SIZE_MAX
 from totemd.node.arrival import Datagram
 from totemd.shell.sockets import RingSockets
+from totemd.wire.packets import PacketType
+
+TYPE_OFFSET: Final = 3
+TOKEN_SEQ_END: Final = 17
+"""Where packets have their type, and the ordering token its seq (protocol/, chapter "Packets")."""
 
 BATCH_MAX: Final = 256
 """Datagrams read from one socket per wake-up: clients and timers get their turn under any flood."""
+
+
+def _last_message(data: bytes) -> int:
+    """The number of the last message that an ordering token counts; beyond all numbers for anything else."""
+    if len(data) < TOKEN_SEQ_END or data[TYPE_OFFSET] != PacketType.ORF_TOKEN:
+        return 1 << 32
+    return int.from_bytes(data[TOKEN_SEQ_END - 4 : TOKEN_SEQ_END], "little")
 
 
 class Transport:
@@ -66,13 +79,15 @@ class Transport:
         """Readable when a datagram is waiting."""
         return self._epoll.fileno()
 
-    def receive(self) -> tuple[list[Datagram], bool]:
-        """What is waiting, and whether that was all of it."""
+    def receive(self, has_all_up_to: Callable[[int], bool]) -> tuple[list[Datagram], bool]:
+        """What is waiting, and whether that was all of it. `has_all_up_to` is the node's."""
         datagrams: list[Datagram] = []
-        if self._token_receiver is None:
-            return datagrams, self._drain(self._data_receiver, datagrams, BATCH_MAX)
-        # One token is all that a healthy ring has; should there be more, the next turn comes at once.
-        self._drain(self._token_receiver, datagrams, 1)
+        if self._token_receiver is not None:
+            # One token is all that a healthy ring has; should there be more, the next turn comes at once.
+            self._drain(self._token_receiver, datagrams, 1)
+            if datagrams and has_all_up_to(_last_message(datagrams[0][0])):
+                # Nothing that this token counts is missing: it goes on first, the rest wakes us again.
+                return datagrams, False
         return datagrams, self._drain(self._data_receiver, datagrams, BATCH_MAX)
 
     def _drain(self, sock: socket.socket, into: list[Datagram], limit: int) -> bool:
