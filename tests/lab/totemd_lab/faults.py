@@ -19,7 +19,8 @@ table inet lab {{
 
 def drop_multicasts(node: Node, percent: int) -> None:
     """Let a random share of the UDP multicasts that reach the node vanish."""
-    _install(node, f"ip daddr 224.0.0.0/4 meta l4proto udp numgen random mod 100 < {percent} counter drop")
+    chance = f"numgen random mod 100 < {percent} " if percent < 100 else ""
+    _install(node, f"ip daddr 224.0.0.0/4 meta l4proto udp {chance}counter drop")
 
 
 def drop_everything_from(node: Node, addresses: Iterable[str]) -> None:
