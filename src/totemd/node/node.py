@@ -28,6 +28,7 @@ from totemd.node.arrival import Datagram, arrange
 from totemd.node.effects import Exit, NodeEffect, ReadConfiguration
 from totemd.node.gate import Gate
 from totemd.node.host import ServiceHost
+from totemd.node.settings import LiveSettings
 from totemd.node.timers import Timers
 from totemd.services.base import Listener, Service
 from totemd.services.cfg import Cfg
@@ -124,6 +125,7 @@ class Node:
             quorum=self.quorum,
             votequorum=self.votequorum,
         )
+        self.settings = LiveSettings(self)
         self._publish_configuration(configuration)
         self._publish_runtime_keys()
 
@@ -403,6 +405,7 @@ class Node:
         for key, entry in entries.items():
             if key.startswith("runtime."):
                 self.cmap.publish(key, entry)
+        self.settings.forget()
 
     def _publish_runtime_keys(self) -> None:
         if self.votequorum is None:

@@ -114,6 +114,7 @@ class Core:
         self.token_copy: tuple[NodeId, bytes] | None = None
         self.held = False
         self.parked = False
+        self.token_warned = False
         self.seq_unchanged = 0
         self.last_seq = 0
         self.aru_count = 0
@@ -181,12 +182,26 @@ class Core:
     def resend_token(self) -> None:
         """Send the stored token again: lost on its way, or parked and released."""
         if self.token_copy is not None:
+            self._warn_of_late_token()
             self.unicast(*self.token_copy)
             self.retransmit_deadline = self.now + self.parameters.token_retransmit_timeout_s
+
+    def _warn_of_late_token(self) -> None:
+        """Say it once when the token has been away for the configured part of its timeout."""
+        timeout_s = self.parameters.token_timeout_s
+        away_s = self.now - (self.token_deadline - timeout_s)
+        percent = self.parameters.token_warning_percent
+        if percent and not self.token_warned and away_s >= timeout_s * percent / 100:
+            self.token_warned = True
+            self.log(
+                "warning",
+                f"the token has not been seen for {away_s * 1000:.0f} ms; it is lost after {timeout_s * 1000:.0f} ms",
+            )
 
     def start_token_timers(self) -> None:
         """The token was seen: count its absence from now."""
         self.token_deadline = self.now + self.parameters.token_timeout_s
+        self.token_warned = False
         self.retransmit_deadline = self.now + self.parameters.token_retransmit_timeout_s
 
     def successor(self, members: tuple[NodeId, ...]) -> NodeId:
