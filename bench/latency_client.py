@@ -3,49 +3,46 @@
 latency_client.py SOCKET COMPLETE COUNT RATE SIZE SENDING OUT
 """
 
+import gc
 import struct
 import sys
 import time
+from math import inf
 from pathlib import Path
 
-import trio
-
-from totemd.client import Delivered, Group, MembersChanged, open_client
+from totemd.client import blocking
+from totemd.client.records import Delivered, MembersChanged
 
 START_DELAY_S = 0.2
 
-
-async def send(group: Group, ready: trio.Event, count: int, rate: int, size: int) -> None:
-    """Multicast `count` messages, each with its sending time (CLOCK_MONOTONIC, ns) in front."""
-    await ready.wait()
-    next_ns = time.monotonic_ns() + int(START_DELAY_S * 1e9)
-    for _ in range(count):
-        await trio.sleep(max(0, next_ns - time.monotonic_ns()) / 1e9)
-        await group.multicast(struct.pack("=q", time.monotonic_ns()).ljust(size, b"\0"))
-        next_ns += 1_000_000_000 // rate
+STAMP = struct.Struct("=q")
 
 
-async def run(socket: str, complete: int, count: int, rate: int, size: int, sending: bool) -> list[int]:
-    """Returns the latencies of all deliveries, nanoseconds."""
+def measure(socket: str, complete: int, count: int, rate: int, size: int, sending: bool) -> list[int]:
+    """Returns the latencies of all deliveries, nanoseconds. Each message begins with its sending time."""
     latencies: list[int] = []
-    ready = trio.Event()
-    async with open_client(socket) as client, client.join("latency") as group, trio.open_nursery() as nursery:
-        if sending:
-            nursery.start_soon(send, group, ready, count, rate, size)
-        async for event in group:
+    sent, next_ns = 0, inf
+    with blocking.connect(socket) as client, client.join("latency") as group:
+        while len(latencies) < count:
+            now_ns = time.monotonic_ns()
+            if now_ns >= next_ns and sent < count:
+                group.multicast(STAMP.pack(now_ns).ljust(size, b"\0"))
+                sent += 1
+                next_ns += 1_000_000_000 // rate
+            rest_s = max(0.0, (next_ns - time.monotonic_ns()) / 1e9) if sent < count else inf
+            event = group.next_event(min(rest_s, 1.0))
             if isinstance(event, Delivered):
-                latencies.append(time.monotonic_ns() - struct.unpack_from("=q", event.data)[0])
-                if len(latencies) == count:
-                    break
-            elif isinstance(event, MembersChanged) and len(event.members) >= complete:
-                ready.set()
+                latencies.append(time.monotonic_ns() - STAMP.unpack_from(event.data)[0])
+            elif isinstance(event, MembersChanged) and sending and len(event.members) >= complete:
+                next_ns = time.monotonic_ns() + START_DELAY_S * 1e9
     return latencies
 
 
 def main() -> None:
     """The command."""
     socket, complete, count, rate, size, sending, out = sys.argv[1:]
-    latencies = trio.run(run, socket, int(complete), int(count), int(rate), int(size), sending == "1")
+    gc.disable()
+    latencies = measure(socket, int(complete), int(count), int(rate), int(size), sending == "1")
     Path(out).write_text("".join(f"{latency}\n" for latency in latencies))
 
 
