@@ -59,7 +59,7 @@ SUBSCRIPTIONS_MAX = 1000
 """Subscriptions and groups of one native connection."""
 
 CPG_DATA_MAX = MESSAGE_SIZE_MAX - 1024
-"""One cpg message's payload, bytes: with every header in front it stays below MESSAGE_SIZE_MAX. The same as libcpg's."""
+"""One cpg message's payload, bytes: with every header in front it stays below MESSAGE_SIZE_MAX. As in libcpg."""
 
 CPG_PROCESSES_PER_NODE_MAX = 16384
 """(process, group) pairs of one node; a peer could otherwise fill our memory with joins."""
