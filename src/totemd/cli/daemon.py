@@ -96,9 +96,7 @@ def read_configuration(path: str, node: str | None, more_addresses: tuple[str, .
     """
     file = Path(path)
     try:
-        if file.stat().st_size > FILE_SIZE_MAX:
-            raise ConfigError(f"larger than {FILE_SIZE_MAX} bytes, which no configuration is", file=path)
-        text = file.read_text(encoding="utf-8")
+        text = _read_text(file)
     except OSError as error:
         raise MachineError(
             f"cannot read the configuration {path}: {error.strerror}; choose one with -c FILE"
@@ -120,6 +118,15 @@ def read_configuration(path: str, node: str | None, more_addresses: tuple[str, .
     )
 
 
+def _read_text(file: Path) -> str:
+    """The file, if it is not larger than any configuration. ConfigError, OSError or UnicodeDecodeError."""
+    with file.open("rb") as opened:
+        data = opened.read(FILE_SIZE_MAX + 1)
+    if len(data) > FILE_SIZE_MAX:
+        raise ConfigError(f"larger than {FILE_SIZE_MAX} bytes, which no configuration is", file=str(file))
+    return data.decode("utf-8")
+
+
 def resolve(name: str, ip_version: str) -> list[str]:
     """Numeric addresses of `name`, of the families and in the order that totem.ip_version asks for."""
     families = {
@@ -133,6 +140,9 @@ def resolve(name: str, ip_version: str) -> list[str]:
     for family in families:
         try:
             found = socket.getaddrinfo(name, None, family, socket.SOCK_DGRAM)
+        except UnicodeError:
+            failure = OSError(f"{name} is no host name")
+            continue
         except OSError as error:
             failure = error
             continue
@@ -149,11 +159,11 @@ def _read_uidgid_files(directory: Path) -> dict[str, str]:
     except OSError:
         return {}
     for entry in entries:
-        if entry.is_file() and entry.stat().st_size <= FILE_SIZE_MAX:
-            try:
-                files[str(entry)] = entry.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError(f"cannot be read: {error}", file=str(entry)) from error
+        try:
+            if entry.is_file():
+                files[str(entry)] = _read_text(entry)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot be read: {error}", file=str(entry)) from error
     return files
 
 

@@ -70,6 +70,11 @@ class Session:
         return self.closing is None and self._decoder.has_frame
 
     @property
+    def greeted(self) -> bool:
+        """True once the client has said a hello that was accepted."""
+        return self._greeted
+
+    @property
     def has_output(self) -> bool:
         """True: `take_output` has something."""
         return bool(self._outbox)

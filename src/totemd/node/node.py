@@ -240,7 +240,7 @@ class Node:
     def persist_failed(self, reason: str, now: float) -> None:
         """The ring number could not be made durable: leave rather than risk to use it twice."""
         self.now = now
-        self.shut_down(f"the ring number cannot be stored: {reason}", status=1)
+        self._end(f"the ring number cannot be stored: {reason}", 1, leave=True)
 
     def leave(self, now: float, reason: str = "asked to stop") -> None:
         """Begin a clean shutdown; an Exit effect follows."""

@@ -1,24 +1,31 @@
 """The native socket: accepts clients, moves bytes between their connections and the node's sessions."""
 
-import os
+import resource
 import socket
-import stat
 import struct
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import suppress
+from math import inf
 from typing import Final
 
 import trio
 
-from totemd.errors import MachineError
+from totemd.ipc.frames import encode_frame
 from totemd.ipc.ports import Credentials
 from totemd.ipc.session import Session
 from totemd.limits import CLIENTS_MAX
 from totemd.node import Node
+from totemd.shell.listener import Listener
 
 READ_SIZE: Final = 256 * 1024
 FAREWELL_S: Final = 2.0
 """How long a client that is being closed may take to read what is left for it."""
+
+HELLO_TIMEOUT_S: Final = 10.0
+"""How long a client may be connected without a hello: strangers must not use the connections up."""
+
+DESCRIPTORS_RESERVED: Final = 64
+"""Descriptors that clients cannot take: the ring's, the disk's and the log's."""
 
 _UCRED = struct.Struct("3i")
 
@@ -32,21 +39,32 @@ class Connection:
         self.unwritten = bytearray()
         self.wants_to_write = trio.Event()
         self.broken = False
+        self.reading = trio.CancelScope()
+        """Cancelled when no more is to be read: the client may be silent for ever."""
 
     def flush(self) -> None:
         """Write what the session has and the socket takes, now."""
         if self.session.has_output:
             for chunk in self.session.take_output():
                 self.unwritten += chunk
-        if not self.unwritten or self.broken:
-            return
+        if self.unwritten and not self.broken:
+            self._send()
+        if self.broken or self.session.closing is not None:
+            self.reading.cancel()
+
+    async def flush_all(self) -> None:
+        """Write until nothing is left. One task at a time may be in here."""
+        while self.unwritten and not self.broken:
+            await trio.lowlevel.wait_writable(self.socket)
+            self.flush()
+
+    def _send(self) -> None:
         try:
             count = self.socket.send(self.unwritten)
         except BlockingIOError:
             count = 0
         except OSError:
             self.broken = True
-            self.wants_to_write.set()
             return
         if count:
             del self.unwritten[:count]
@@ -58,13 +76,13 @@ class Connection:
 class Clients:
     """All connections. `pump` performs the node's effects; it is called after every input of a client."""
 
-    def __init__(self, node: Node, path: Path, pump: Callable[[], None]) -> None:
-        """Bind the socket; MachineError if it cannot be, or another daemon serves it."""
+    def __init__(self, node: Node, listener: Listener, pump: Callable[[], None]) -> None:
         self._node = node
-        self._path = path
+        self._listener = listener.socket
         self._pump = pump
         self._connections: set[Connection] = set()
-        self._listener = listen(path)
+        self._connections_max = connections_max()
+        self._ending = False
 
     async def serve(self) -> None:
         """Accept and serve clients until cancelled."""
@@ -79,10 +97,11 @@ class Clients:
                     # Out of descriptors: clients wait in the backlog until some are closed.
                     await trio.sleep(0.1)
                     continue
-                if len(self._connections) >= CLIENTS_MAX:
-                    sock.close()
-                    continue
-                nursery.start_soon(self._serve_one, sock)
+                sock.setblocking(False)
+                if len(self._connections) >= self._connections_max:
+                    refuse(sock, f"{self._connections_max} connections are open, the most allowed")
+                else:
+                    nursery.start_soon(self._serve_one, sock)
 
     def flush(self) -> None:
         """Write what sessions have for their clients."""
@@ -92,40 +111,46 @@ class Clients:
 
     async def drain(self) -> None:
         """Give clients a moment to read their last events."""
+        self._ending = True
         with trio.move_on_after(FAREWELL_S):
             while any(connection.unwritten and not connection.broken for connection in self._connections):
                 await trio.sleep(0.01)
                 for connection in self._connections:
                     connection.flush()
 
-    def close(self) -> None:
-        """Stop listening and remove the socket's name."""
-        self._listener.close()
-        self._path.unlink(missing_ok=True)
-
     async def _serve_one(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
-        credentials = peer_credentials(sock)
-        connection = Connection(sock, self._node.open_session(credentials, trio.current_time()))
+        session = self._node.open_session(peer_credentials(sock), trio.current_time())
+        connection = Connection(sock, session)
         self._connections.add(connection)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write, connection)
-                await self._read(connection)
-                with trio.move_on_after(FAREWELL_S):
-                    while (connection.unwritten or connection.session.has_output) and not connection.broken:
-                        connection.flush()
-                        if connection.unwritten:
-                            await trio.lowlevel.wait_writable(sock)
+                with connection.reading:
+                    await self._read(connection)
+                if connection.reading.cancelled_caught and not session.greeted and not connection.broken:
+                    session.close(f"no hello within {HELLO_TIMEOUT_S:.0f} s")
                 nursery.cancel_scope.cancel()
+            with trio.move_on_after(FAREWELL_S):
+                connection.flush()
+                await connection.flush_all()
         finally:
             self._connections.discard(connection)
-            self._node.session_closed(connection.session, trio.current_time())
+            self._report(session)
+            self._node.session_closed(session, trio.current_time())
             sock.close()
             self._pump()
 
+    def _report(self, session: Session) -> None:
+        """Tell the operator of a client that did not go by itself."""
+        if session.closing is not None and not self._ending:
+            who = (
+                f"{session.client_name or 'client'} (process {session.credentials.pid}, user {session.credentials.uid})"
+            )
+            self._node.log("warning", "IPC", f"{who} was disconnected: {session.closing}")
+
     async def _read(self, connection: Connection) -> None:
         session = connection.session
+        connection.reading.deadline = trio.current_time() + HELLO_TIMEOUT_S
         while session.closing is None and not connection.broken:
             await trio.lowlevel.wait_readable(connection.socket)
             try:
@@ -137,6 +162,8 @@ class Clients:
             if not data:
                 return
             self._node.session_receive(session, data, trio.current_time())
+            if session.greeted and connection.reading.deadline != inf:
+                connection.reading.deadline = inf
             self._pump()
             while session.has_pending_input:
                 await trio.lowlevel.checkpoint()
@@ -144,52 +171,33 @@ class Clients:
                 self._pump()
 
     async def _write(self, connection: Connection) -> None:
-        """Continue when a client's socket was full; end the reader when the connection broke or is to be closed."""
+        """Go on where a client's socket was full."""
         while True:
             await connection.wants_to_write.wait()
             connection.wants_to_write = trio.Event()
-            while connection.unwritten and not connection.broken:
-                await trio.lowlevel.wait_writable(connection.socket)
-                connection.flush()
-            if connection.broken or connection.session.closing is not None:
-                # Wakes a reader that waits for a client which does not speak.
-                try:
-                    connection.socket.shutdown(socket.SHUT_RD)
-                except OSError:
-                    connection.broken = True
+            await connection.flush_all()
 
 
-def listen(path: Path) -> socket.socket:
-    """A listening socket at `path`; what a dead daemon left there is replaced, a living one's is not."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-        _remove_stale(path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.setblocking(False)
-        listener.bind(str(path))
-        # Everybody may connect; who may do anything is decided by the kernel's word on who it is.
-        path.chmod(0o666)
-        listener.listen(128)
-    except OSError as error:
-        raise MachineError(f"cannot listen on {path}: {error.strerror or error}") from error
-    return listener
+def connections_max() -> int:
+    """How many connections this process may have, after asking for enough descriptors (setrlimit(2))."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CLIENTS_MAX + DESCRIPTORS_RESERVED
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(
+                resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(hard, wanted), hard)
+            )
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return CLIENTS_MAX
+    return max(1, min(CLIENTS_MAX, soft - DESCRIPTORS_RESERVED))
 
 
-def _remove_stale(path: Path) -> None:
-    try:
-        mode = os.lstat(path).st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise MachineError(f"{path} is in the way: it is no socket; remove it or choose another --run-dir")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(str(path))
-        except (ConnectionRefusedError, FileNotFoundError):
-            path.unlink(missing_ok=True)
-            return
-    raise MachineError(f"another totemd serves {path}; stop it or choose another --run-dir")
+def refuse(sock: socket.socket, message: str) -> None:
+    """Close a connection that there is no room for, with the reason."""
+    with suppress(OSError):
+        sock.send(encode_frame({"error": {"code": "no_resources", "message": message}}))
+    sock.close()
 
 
 def peer_credentials(sock: socket.socket) -> Credentials:

@@ -7,7 +7,7 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from math import inf
 from pathlib import Path
 from random import SystemRandom
@@ -15,10 +15,11 @@ from random import SystemRandom
 import trio
 
 from totemd.config.model import Configuration
-from totemd.errors import MachineError, OperatorError
+from totemd.errors import MachineError, TotemdError
 from totemd.node import Node
 from totemd.node.effects import Exit, NodeEffect, PersistFile, ReadConfiguration
 from totemd.shell.clients import Clients
+from totemd.shell.listener import Listener
 from totemd.shell.logs import Logger
 from totemd.shell.scheduling import raise_priority
 from totemd.shell.sockets import address_is_up
@@ -28,15 +29,24 @@ from totemd.totem.effects import Broadcast, Log, PersistRingSeq, Unicast
 
 SOCKET_NAME = "totemd.sock"
 EV_TRACKING_FILE = "ev_tracking"
+NOTIFY_TIMEOUT_S = 0.5
+"""How long a service manager that does not read may keep us."""
+
 SLEEP_MAX_S = 10.0
 """The loop looks around at least this often."""
 
 PENDING_EFFECTS_MAX = 100_000
 """Effects held back behind a disk that does not answer; far beyond what a ring makes before it gives the node up."""
 
+STOP_MAX_S = 5.0
+"""How long a stop that was asked for may wait for the disk."""
+
+FILES_MAX_S = 1.0
+"""How long the end waits for the small files that nothing else waits for."""
+
 
 class Daemon:
-    """One running node. `read_configuration` reads the file again and gives the result, or raises OperatorError."""
+    """One running node. `read_configuration` reads the file again and gives the result, or raises TotemdError."""
 
     def __init__(
         self,
@@ -51,12 +61,16 @@ class Daemon:
         self._configuration = configuration
         self._logger = logger
         self._read_configuration = read_configuration
-        self._run_dir = run_dir
-        self._state = StateDirectory(state_dir, configuration.local.nodeid)
-        self._stored_ring_seq = self._state.load_ring_seq()
-        tracked = self._state.load(EV_TRACKING_FILE)
+        with ExitStack() as opened:
+            # One daemon has the socket's directory and the ring's port: a second one must not get as far as the state.
+            self._listener = opened.enter_context(closing(Listener(run_dir / SOCKET_NAME)))
+            self._transport = opened.enter_context(closing(Transport(configuration, self._cannot_send)))
+            self._state = StateDirectory(state_dir, configuration.local.nodeid)
+            self._stored_ring_seq = self._state.load_ring_seq()
+            tracked = self._state.load(EV_TRACKING_FILE)
+            self._opened = opened.pop_all()
         self._tracked = int.from_bytes(tracked, "little") if tracked and len(tracked) == 4 else None
-        self._transport = Transport(configuration)
+        self._files: dict[str, bytes] = {}
         self._pending: deque[NodeEffect] = deque()
         self._persisting = False
         self._link_up = True
@@ -77,17 +91,17 @@ class Daemon:
             emit=self._emit,
             now=trio.current_time(),
         )
-        self._clients = Clients(self._node, self._run_dir / SOCKET_NAME, self._pump)
+        self._clients = Clients(self._node, self._listener, self._pump)
         # What lives now lives for good; the collector need not look at it in the token's way.
         gc.collect()
         gc.freeze()
         hindrance = raise_priority(self._configuration.system)
         if hindrance is not None:
             self._logger.log("info", "MAIN", hindrance)
-        try:
+        with self._opened:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                nursery.start_soon(self._handle_signals)
+                await nursery.start(self._handle_signals)
                 nursery.start_soon(self._watch_interface)
                 nursery.start_soon(self._clients.serve)
                 self._node.start(trio.current_time())
@@ -97,10 +111,10 @@ class Daemon:
                 await self._ended.wait()
                 notify_service_manager("STOPPING=1")
                 await self._clients.drain()
+                with trio.move_on_after(FILES_MAX_S):
+                    while self._files:
+                        await trio.sleep(0.01)
                 nursery.cancel_scope.cancel()
-        finally:
-            self._clients.close()
-            self._transport.close()
         assert self._exit is not None
         return self._exit.status
 
@@ -133,7 +147,7 @@ class Daemon:
         elif len(self._pending) < PENDING_EFFECTS_MAX:
             self._pending.append(effect)
         else:
-            self._end(Exit(1, "the disk does not answer"))
+            self._give_up("the disk does not answer")
 
     def _resume_effects(self) -> None:
         """The disk has answered: perform what waited, up to the next that must wait."""
@@ -160,7 +174,9 @@ class Daemon:
             self._persisting = True
             self._nursery.start_soon(self._persist_ring_seq, effect.seq)
         elif isinstance(effect, PersistFile):
-            self._nursery.start_soon(self._persist_file, effect)
+            self._files[effect.name] = effect.data
+            if len(self._files) == 1:
+                self._nursery.start_soon(self._persist_files)
         elif isinstance(effect, ReadConfiguration):
             self._nursery.start_soon(self._reload)
         else:
@@ -171,27 +187,41 @@ class Daemon:
             self._exit = effect
             self._ended.set()
 
+    def _give_up(self, reason: str) -> None:
+        self._logger.log("err", "MAIN", f"stopping: {reason}")
+        self._end(Exit(1, reason))
+
     async def _persist_ring_seq(self, seq: int) -> None:
         try:
-            await trio.to_thread.run_sync(self._state.store_ring_seq, seq)
+            await trio.to_thread.run_sync(self._state.store_ring_seq, seq, abandon_on_cancel=True)
         except MachineError as error:
-            # The packets behind claim a ring number that is not durable: they must not go out.
-            self._pending.clear()
-            self._persisting = False
+            # The packets behind claim a ring number that is not durable: they must not go out. All else must: the
+            # node may be at its end already, and its Exit among them.
+            claims = (Unicast, Broadcast, PersistRingSeq)
+            self._pending = deque(effect for effect in self._pending if not isinstance(effect, claims))
+            self._resume_effects()
             self._node.persist_failed(str(error), trio.current_time())
         self._resume_effects()
         self._pump()
 
-    async def _persist_file(self, effect: PersistFile) -> None:
-        try:
-            await trio.to_thread.run_sync(self._state.store, effect.name, effect.data)
-        except MachineError as error:
-            self._logger.log("err", "MAIN", str(error))
+    async def _persist_files(self) -> None:
+        """Write the latest of each file, one at a time, so that no older content overtakes a newer one."""
+        while self._files:
+            name, data = next(iter(self._files.items()))
+            try:
+                await trio.to_thread.run_sync(self._state.store, name, data, abandon_on_cancel=True)
+            except MachineError as error:
+                self._logger.log("err", "MAIN", str(error))
+            if self._files[name] is data:
+                del self._files[name]
 
     async def _reload(self) -> None:
         try:
-            configuration: Configuration | str = await trio.to_thread.run_sync(self._read_configuration)
-        except (OperatorError, OSError) as error:
+            configuration: Configuration | str = await trio.to_thread.run_sync(
+                self._read_configuration, abandon_on_cancel=True
+            )
+        except (TotemdError, OSError) as error:
+            # Also when the file is not there just now: the node goes on with what it has.
             configuration = str(error)
         self._node.configuration_read(configuration, trio.current_time())
         self._configuration = self._node.configuration
@@ -199,14 +229,24 @@ class Daemon:
         self._logger.configure(self._configuration.logging)
         self._pump()
 
-    async def _handle_signals(self) -> None:
+    async def _handle_signals(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            task_status.started()
             async for number in signals:
                 if number == signal.SIGHUP:
                     self._node.request_reload(lambda error: None)
                 else:
                     self._node.leave(trio.current_time(), f"received {signal.Signals(number).name}")
+                    self._nursery.start_soon(self._end_in_time)
                 self._pump()
+
+    async def _end_in_time(self) -> None:
+        await trio.sleep(STOP_MAX_S)
+        if self._exit is None:
+            self._give_up("the disk does not answer")
+
+    def _cannot_send(self, address: str, reason: str) -> None:
+        self._logger.log("warning", "TOTEM", f"cannot send to {address}: {reason}")
 
     async def _watch_interface(self) -> None:
         """Notice that our address goes and comes. While it is away nothing is rebound to another one."""
@@ -234,5 +274,6 @@ def notify_service_manager(state: str) -> None:
     if address.startswith("@"):
         address = "\0" + address[1:]
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        sock.settimeout(NOTIFY_TIMEOUT_S)
         sock.connect(address)
         sock.sendall(state.encode())

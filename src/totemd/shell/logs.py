@@ -1,5 +1,6 @@
 """Log lines to stderr, syslog and a file, written by a thread: a full pipe or a slow disk must not stop the token."""
 
+import os
 import queue
 import sys
 import syslog
@@ -21,6 +22,9 @@ LEVELS: Final = {
 }
 LINES_QUEUED_MAX: Final = 10_000
 REPEATS_PER_PERIOD: Final = 10
+DIFFERENT_PER_PERIOD: Final = 2000
+"""Different lines in one period; strangers, whose addresses are in the log, could otherwise fill a disk."""
+
 PERIOD_S: Final = 10.0
 
 
@@ -32,13 +36,14 @@ class Logger:
         self._dropped = 0
         self._recent: dict[tuple[str, str], int] = {}
         self._period_end = 0.0
+        self._stderr = _descriptor(sys.stderr)
         self._file: TextIO | None = None
         self.configure(settings)
         self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
         self._thread.start()
 
     def configure(self, settings: LoggingSettings) -> None:
-        """Take (new) settings; a log file that cannot be opened is reported on stderr and done without."""
+        """Take (new) settings; a log file that cannot be opened is reported in the other logs and done without."""
         self._settings = settings
         self._least = LEVELS["debug"] if settings.debug else LEVELS.get(settings.level, syslog.LOG_INFO)
         self._file_least = LEVELS["debug"] if settings.debug else LEVELS.get(settings.logfile_level, self._least)
@@ -50,7 +55,7 @@ class Logger:
             try:
                 self._file = open(settings.logfile, "a", encoding="utf-8")  # noqa: SIM115 - kept open for life
             except OSError as error:
-                print(f"totemd: cannot open the log file {settings.logfile}: {error.strerror}", file=sys.stderr)
+                self._put(time.time(), "err", "MAIN", f"cannot open the log file {settings.logfile}: {error.strerror}")
         if settings.to_syslog:
             facility = getattr(syslog, f"LOG_{settings.syslog_facility.upper()}", syslog.LOG_DAEMON)
             syslog.openlog("totemd", syslog.LOG_PID, facility)
@@ -60,13 +65,18 @@ class Logger:
         priority = LEVELS.get(level, syslog.LOG_INFO)
         if priority > self._by_subsystem.get(subsystem, max(self._least, self._file_least)):
             return
+        if not text.isprintable():
+            # Some of it comes from outside; one event is one line, and no control sequence reaches a terminal.
+            text = text.encode("unicode_escape").decode("ascii")
         now = time.time()
-        if now > self._period_end:
+        if time.monotonic() > self._period_end:
             self._summarize(now)
         key = (subsystem, text)
         count = self._recent.get(key, 0) + 1
-        if len(self._recent) < LINES_QUEUED_MAX:
-            self._recent[key] = count
+        if count == 1 and len(self._recent) >= DIFFERENT_PER_PERIOD:
+            self._dropped += 1
+            return
+        self._recent[key] = count
         if count <= REPEATS_PER_PERIOD:
             self._put(now, level, subsystem, text)
 
@@ -81,13 +91,13 @@ class Logger:
 
     def _summarize(self, now: float) -> None:
         recent, self._recent = self._recent, {}
-        self._period_end = now + PERIOD_S
+        self._period_end = time.monotonic() + PERIOD_S
         for (subsystem, text), count in recent.items():
             if count > REPEATS_PER_PERIOD:
                 self._put(now, "info", subsystem, f"{text} (and {count - REPEATS_PER_PERIOD} times more)")
         if self._dropped:
             dropped, self._dropped = self._dropped, 0
-            self._put(now, "warning", "MAIN", f"{dropped} log lines were dropped: the log is not read fast enough")
+            self._put(now, "warning", "MAIN", f"{dropped} log lines were dropped: too many at once")
 
     def _put(self, now: float, level: str, subsystem: str, text: str) -> None:
         try:
@@ -114,12 +124,20 @@ class Logger:
             line = f"{clock}.{int(now * 1000) % 1000:03d} {line}"
         priority = LEVELS.get(level, syslog.LOG_INFO)
         usual = self._by_subsystem.get(subsystem, self._least)
-        if settings.to_stderr and priority <= usual:
-            sys.stderr.write(line)
-            sys.stderr.flush()
+        if settings.to_stderr and priority <= usual and self._stderr is not None:
+            # Not sys.stderr: a thread that is stuck in its lock would abort the interpreter's end.
+            os.write(self._stderr, line.encode(errors="replace"))
         file = self._file
         if file is not None and priority <= self._by_subsystem.get(subsystem, self._file_least):
             file.write(line)
             file.flush()
         if settings.to_syslog and priority <= usual:
             syslog.syslog(priority, f"[{subsystem}] {text}")
+
+
+def _descriptor(stream: TextIO | None) -> int | None:
+    """A stream's descriptor; None if it was closed before we started, when the number may be another file's by now."""
+    try:
+        return None if stream is None else stream.fileno()
+    except (OSError, ValueError):
+        return None

@@ -4,6 +4,8 @@ udp:  multicasts arrive at (group, P), tokens at (own address, P); everything le
 udpu: everything arrives at and leaves from (own address, P); a multicast is one datagram for each other node.
 """
 
+import errno
+import fcntl
 import ipaddress
 import socket
 import struct
@@ -21,6 +23,11 @@ IP_MULTICAST_ALL = getattr(socket, "IP_MULTICAST_ALL", 49)
 IPV6_MULTICAST_ALL = 29
 SO_RCVBUFFORCE = getattr(socket, "SO_RCVBUFFORCE", 33)
 SO_SNDBUFFORCE = getattr(socket, "SO_SNDBUFFORCE", 32)
+SIOCGIFFLAGS = 0x8913
+IFF_UP = 1
+_IFREQ_FLAGS = struct.Struct("16sH22x")
+"""struct ifreq for the flags of an interface (netdevice(7))."""
+
 TOKEN_PRIORITY = 6
 """SO_PRIORITY of what we send: tokens wait for nobody (socket(7))."""
 
@@ -50,11 +57,12 @@ class RingSockets:
             self.sender = self.token_receiver
             return
         self.sender = self._socket(family, settings.local_address, settings.port - 1)
+        # The group's address is for all nodes of this machine; the others are this node's alone.
         group = settings.mcast_address or "255.255.255.255"
         if settings.broadcast:
             group = "255.255.255.255"
             self.sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-            self.multicast_receiver = self._socket(family, group, settings.port)
+            self.multicast_receiver = self._socket(family, group, settings.port, shared=True)
         elif settings.ipv6:
             self._multicast_ipv6(settings, group)
         else:
@@ -63,7 +71,7 @@ class RingSockets:
 
     def _multicast_ipv4(self, settings: TransportSettings, group: str) -> None:
         own = socket.inet_aton(settings.local_address)
-        receiver = self.multicast_receiver = self._socket(socket.AF_INET, group, settings.port)
+        receiver = self.multicast_receiver = self._socket(socket.AF_INET, group, settings.port, shared=True)
         receiver.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, 0)
         receiver.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(group) + own)
         self.sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, own)
@@ -73,7 +81,9 @@ class RingSockets:
 
     def _multicast_ipv6(self, settings: TransportSettings, group: str) -> None:
         index = interface_index(settings.local_address)
-        receiver = self.multicast_receiver = self._socket(socket.AF_INET6, group, settings.port, scope=index)
+        receiver = self.multicast_receiver = self._socket(
+            socket.AF_INET6, group, settings.port, scope=index, shared=True
+        )
         with suppress(OSError):
             receiver.setsockopt(socket.IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0)
         membership = socket.inet_pton(socket.AF_INET6, group) + struct.pack("@I", index)
@@ -82,11 +92,12 @@ class RingSockets:
         self.sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, settings.ttl)
         self.sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
 
-    def _socket(self, family: int, address: str, port: int, scope: int = 0) -> socket.socket:
+    def _socket(self, family: int, address: str, port: int, scope: int = 0, *, shared: bool = False) -> socket.socket:
         sock = socket.socket(family, socket.SOCK_DGRAM)
         self._opened.append(sock)
         sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # With it on an address of ours a second daemon would take our tokens away, and neither would be told.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(shared))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, TOKEN_PRIORITY)
         enlarge(sock, socket.SO_RCVBUF, SO_RCVBUFFORCE)
         enlarge(sock, socket.SO_SNDBUF, SO_SNDBUFFORCE)
@@ -120,22 +131,37 @@ def machine_addresses() -> list[str]:
 
 def interface_index(address: str) -> int:
     """Index of the interface that has `address`; OSError if none has."""
+    name = interface_of(address)
+    if name is None:
+        raise OSError(errno.EADDRNOTAVAIL, f"no interface has the address {address}")
+    return socket.if_nametoindex(name)
+
+
+def interface_of(address: str) -> str | None:
+    """Name of the interface that has `address`."""
     wanted = ipaddress.ip_address(address)
     for name, entries in psutil.net_if_addrs().items():
         for entry in entries:
             if entry.family not in (socket.AF_INET, socket.AF_INET6):
                 continue
             if ipaddress.ip_address(entry.address.partition("%")[0]) == wanted:
-                return socket.if_nametoindex(name)
-    raise OSError(f"no interface has the address {address}")
+                return name
+    return None
 
 
 def address_is_up(settings: TransportSettings) -> bool:
-    """Whether the machine has our address now, asked of the kernel by binding to it."""
+    """Whether the machine has our address now, and on an interface that is up (an IPv4 address stays on one that is
+    not). When the kernel cannot be asked, say for want of descriptors, nothing is known to be wrong."""
     family = socket.AF_INET6 if settings.ipv6 else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.bind((settings.local_address, 0))
-        except OSError:
-            return False
-    return True
+            name = interface_of(settings.local_address)
+            if name is None:
+                # 127.0.0.2 and its like are on lo without being listed.
+                return True
+            request = _IFREQ_FLAGS.pack(name.encode(), 0)
+            _, flags = _IFREQ_FLAGS.unpack(fcntl.ioctl(probe, SIOCGIFFLAGS, request))
+            return bool(flags & IFF_UP)
+    except OSError as error:
+        return error.errno != errno.EADDRNOTAVAIL

@@ -5,6 +5,7 @@ temporary file that is synced and renamed, then the directory is synced: after a
 content, never half of one.
 """
 
+import errno
 import os
 import struct
 from pathlib import Path
@@ -47,7 +48,12 @@ class StateDirectory:
 
     def store_ring_seq(self, seq: int) -> None:
         """Make `seq` durable. Blocks for as long as the disk takes."""
-        self._write(self._ring_file, _RING_SEQ.pack(seq))
+        try:
+            self._write(self._ring_file, _RING_SEQ.pack(seq))
+        except MachineError as error:
+            raise MachineError(
+                f"{error}; the ring number must be durable before the node may take part in a ring"
+            ) from error
 
     def load(self, name: str) -> bytes | None:
         """Another small file's content; None if there is none."""
@@ -71,7 +77,8 @@ class StateDirectory:
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
-                os.write(descriptor, data)
+                if os.write(descriptor, data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
@@ -82,7 +89,4 @@ class StateDirectory:
             finally:
                 os.close(directory)
         except OSError as error:
-            raise MachineError(
-                f"cannot write {file}: {error.strerror}; the ring number must be durable before the node may take part "
-                "in a ring"
-            ) from error
+            raise MachineError(f"cannot write {file}: {error.strerror}") from error

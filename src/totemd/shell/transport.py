@@ -36,8 +36,12 @@ def _last_message(data: bytes) -> int:
 class Transport:
     """Sends and receives for one node; may be reopened after its interface was away."""
 
-    def __init__(self, configuration: Configuration) -> None:
-        """MachineError if the sockets cannot be opened."""
+    def __init__(self, configuration: Configuration, cannot_send: Callable[[str, str], None]) -> None:
+        """`cannot_send` is told of each datagram that the machine refuses to send: to which address, and why.
+        MachineError if the sockets cannot be opened."""
+        self._cannot_send = cannot_send
+        self._drained = True
+        self.receive_errors: Counter[str] = Counter()
         self.send_errors: Counter[str] = Counter()
         self._sockets = RingSockets(configuration.transport)
         self._epoll = select.epoll()
@@ -62,11 +66,10 @@ class Transport:
             self._epoll.register(self._data_receiver.fileno(), select.EPOLLIN)
 
     def reopen(self) -> None:
-        """Open the sockets afresh (a group membership is gone with its interface). MachineError if that fails, and
-        the old ones stay."""
+        """Open the sockets afresh (a group membership is gone with its interface). MachineError if that fails: nothing
+        is sent or received then until another try succeeds. `fileno` stays the same: somebody waits for it."""
+        # Closed first, for the address is ours alone; the epoll forgets them by itself.
         self._sockets.close()
-        self._epoll.close()
-        self._epoll = select.epoll()
         self._sockets = RingSockets(self._settings)
         self._register()
 
@@ -85,9 +88,12 @@ class Transport:
         if self._token_receiver is not None:
             # One token is all that a healthy ring has; should there be more, the next turn comes at once.
             self._drain(self._token_receiver, datagrams, 1)
-            if datagrams and has_all_up_to(_last_message(datagrams[0][0])):
+            # Not twice in a row, lest a stranger's tokens keep us from the messages.
+            if datagrams and self._drained and has_all_up_to(_last_message(datagrams[0][0])):
                 # Nothing that this token counts is missing: it goes on first, the rest wakes us again.
+                self._drained = False
                 return datagrams, False
+        self._drained = True
         return datagrams, self._drain(self._data_receiver, datagrams, BATCH_MAX)
 
     def _drain(self, sock: socket.socket, into: list[Datagram], limit: int) -> bool:
@@ -99,7 +105,7 @@ class Transport:
                 return True
             except OSError as error:
                 # An ICMP error of an earlier send, or the interface going down.
-                self.send_errors[error.strerror or "error"] += 1
+                self.receive_errors[error.strerror or "error"] += 1
                 return True
             into.append((data, source[0].partition("%")[0]))
         return False
@@ -123,4 +129,6 @@ class Transport:
             self._sockets.sender.sendto(data, target)
         except OSError as error:
             # Lost, like on the wire; the ring repairs it or notices that it is alone.
-            self.send_errors[error.strerror or "error"] += 1
+            reason = error.strerror or "error"
+            self.send_errors[reason] += 1
+            self._cannot_send(target[0], reason)
