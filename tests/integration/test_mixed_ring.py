@@ -61,6 +61,32 @@ def test_mixed_ring_forms(make_lab: LabMaker, kinds: str, transport: str) -> Non
     check_lists(lab)
 
 
+IPV6 = "fd00:78::{}"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(RingSettings("udp", mcast_address=None), id="computed-address"),
+        pytest.param(RingSettings("udp", totem={"netmtu": "9000"}), id="large-netmtu"),
+        pytest.param(
+            RingSettings("udpu", totem={"ip_version": "ipv6"}, network=IPV6, prefix_length=64), id="udpu-ipv6"
+        ),
+        pytest.param(
+            RingSettings("udp", 5405, "ff15::78", totem={"ip_version": "ipv6"}, network=IPV6, prefix_length=64),
+            id="udp-ipv6",
+        ),
+        pytest.param(RingSettings("udp", totem={"cluster_name": "other"}, quorum={"two_node": "1"}), id="two-node"),
+    ],
+)
+def test_mixed_ring_forms_and_orders_with(make_lab: LabMaker, libcpg_program: Path, settings: RingSettings) -> None:
+    lab = make_lab("CT" if "two_node" in settings.quorum else "CTC", settings)
+    lab.start()
+    assert lab.wait_formed().quorate
+    one_order_now(lab, libcpg_program)
+    check_corosync_is_content(lab)
+
+
 @pytest.mark.parametrize("transport", ["udp", "udpu"])
 def test_members_leave_crash_and_return(make_lab: LabMaker, libcpg_program: Path, transport: str) -> None:
     """Two and two: every node in turn, the representative first, leaves and returns, crashes and returns."""

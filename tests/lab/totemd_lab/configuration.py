@@ -11,6 +11,10 @@ class RingSettings:
     transport: str = "udp"
     port: int = 5405
     mcast_address: str | None = "239.255.78.1"
+    """None: computed by the daemons from the cluster's name."""
+    network: str = "10.78.0.{}"
+    """The nodes' addresses, with the node id for the braces, when they are in namespaces."""
+    prefix_length: int = 24
     token_ms: int | None = None
     token_coefficient_ms: int | None = None
     totem: dict[str, str] = field(default_factory=dict)

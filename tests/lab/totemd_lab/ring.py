@@ -22,7 +22,7 @@ SLOWNESS = float(os.environ.get("TOTEMD_LAB_SLOWNESS", "1"))
 
 
 class Lab:
-    """Nodes of one ring, numbered from 1, node k at 10.78.0.k (or on 127.0.0.0/8 when `bridged` is false).
+    """Nodes of one ring, numbered from 1, at the settings' addresses (or on 127.0.0.0/8 when `bridged` is false).
 
     `kinds` has a letter for each node: "C" corosync, "T" totemd. Nothing is started by the constructor.
     """
@@ -35,8 +35,8 @@ class Lab:
         self.nodes: list[Node] = []
         self._places: list[Namespace] = []
         self._bridge: Bridge | None = None
-        network = "10.78.0" if bridged else _loopback_network()
-        self.members = [Member(nodeid, f"{network}.{nodeid}") for nodeid in range(1, len(kinds) + 1)]
+        network = self.settings.network if bridged else _loopback_network()
+        self.members = [Member(nodeid, network.format(nodeid)) for nodeid in range(1, len(kinds) + 1)]
         try:
             if bridged:
                 self._bridge = Bridge()
@@ -51,7 +51,7 @@ class Lab:
         if self._bridge is not None:
             place = namespace = Namespace()
             self._places.append(namespace)
-            self._bridge.attach(namespace, f"{member.address}/24")
+            self._bridge.attach(namespace, f"{member.address}/{self.settings.prefix_length}")
         elif kind == "C":
             raise LabError("corosync has fixed paths and needs a namespace")
         directory = self.directory / member.name
@@ -158,7 +158,7 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, poll_s: float = 
 def _loopback_network() -> str:
     """A /24 of 127.0.0.0/8 for this process alone, so that test runs side by side do not meet."""
     pid = os.getpid()
-    return f"127.{1 + pid // 250 % 250}.{pid % 250}"
+    return f"127.{1 + pid // 250 % 250}.{pid % 250}.{{}}"
 
 
 def free_udp_port() -> int:
