@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from totemd.groups.packing import PAYLOAD_SIZE_MAX, PAYLOAD_SIZE_MIN, Packer, Payload
 from totemd.limits import REASSEMBLY_SIZE_MAX
-from totemd.wire.groups import decode_group_packet
+from totemd.wire.groups import decode_group_packet, encode_group_packet
 
 DEFAULT_PAYLOAD_SIZE = 1410
 
@@ -87,6 +87,27 @@ def test_corosync_that_joins_late_delivers_every_message_that_starts_later(
     assert delivered == [message for message, _, _ in messages][starts:]
 
 
+@given(sequences, payload_sizes, st.data())
+def test_corosync_delivers_once_what_is_sent_again(
+    messages: list[tuple[bytes, bool, bool]], payload_size: int, data: st.DataObject
+) -> None:
+    payloads = pack(messages, payload_size)
+    end = data.draw(st.integers(0, len(payloads)))
+    started = end
+    while started and payloads[started - 1].goes_on:
+        started -= 1
+    receiver, late = CorosyncReceiver(), CorosyncReceiver()
+    delivered = [one for payload in payloads[:end] for one in receiver.receive(payload.data)]
+    before = len(delivered)
+    restart = encode_group_packet(0, 0, [b"for nobody"])
+    again = [restart, *(payload.data for payload in payloads[started:])] if started < end else []
+    for payload in again or [payload.data for payload in payloads[end:]]:
+        delivered += [one for one in receiver.receive(payload) if one != b"for nobody"]
+    assert delivered == [message for message, _, _ in messages]
+    from_there = [one for payload in payloads[started:] for one in late.receive(payload.data)]
+    assert from_there == delivered[before:]
+
+
 @given(sequences, payload_sizes)
 def test_guarantees_are_kept_and_never_share_a_packet(
     messages: list[tuple[bytes, bool, bool]], payload_size: int
@@ -104,8 +125,9 @@ def test_packets_keep_the_format(messages: list[tuple[bytes, bool, bool]], paylo
         packet = decode_group_packet(payload.data)
         assert packet.continuation == previous
         assert all(packet.pieces)
-        if packet.continuation:
-            assert len(packet.pieces) == 1, "behind a tail stands nothing"
+        assert payload.goes_on == bool(packet.fragmented)
+        if packet.continuation or packet.fragmented:
+            assert len(packet.pieces) == 1, "a cut message has its packets to itself"
         if packet.fragmented:
             assert packet.fragmented == packet.continuation % 255 + 1
             assert len(payload.data) == payload_size, "a cut packet is full"
@@ -168,10 +190,11 @@ def test_number_of_packets_at_the_default_size(size: int, packets: int) -> None:
     assert [one for payload in payloads for one in receiver.receive(payload.data)] == [message(7, size)]
 
 
-def test_head_of_a_large_message_fills_the_open_packet() -> None:
-    first, tail = pack([(b"small", False, False), (bytes(2000), False, False)], DEFAULT_PAYLOAD_SIZE)
-    assert [len(piece) for piece in decode_group_packet(first.data).pieces] == [5, 1410 - 8 - 4 - 5]
-    assert [len(piece) for piece in decode_group_packet(tail.data).pieces] == [2000 - 1393]
+def test_a_large_message_shares_no_packet() -> None:
+    payloads = pack([(b"small", False, False), (bytes(2000), False, False), (b"x", False, False)], DEFAULT_PAYLOAD_SIZE)
+    sizes = [[len(piece) for piece in decode_group_packet(payload.data).pieces] for payload in payloads]
+    assert sizes == [[5], [1400], [600], [1]]
+    assert [payload.goes_on for payload in payloads] == [False, True, False, False]
 
 
 def test_mistakes_of_the_caller() -> None:

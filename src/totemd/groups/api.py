@@ -19,8 +19,15 @@ class RingPort(Protocol):
     def send_queue_free(self) -> int:
         """Packets that the send queue in use still takes."""
 
-    def submit(self, payload: bytes, safe: bool) -> bool:
-        """Put a packet into the send queue in use; False if it is full, or the ring has been left for good."""
+    def submit(self, payload: bytes, safe: bool, goes_on: bool) -> bool:
+        """Put a packet into the send queue in use; False if it is full, or the ring has been left for good.
+
+        `goes_on`: the next packet continues its message.
+        """
+
+    def restart_unfinished(self, preface: bytes) -> None:
+        """If a message of the send queue in use has been sent in part, send it from its first packet on again, with the
+        packet `preface` before it."""
 
     def synchronized(self) -> None:
         """Synchronization has completed: use the regular send queue."""

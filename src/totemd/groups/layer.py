@@ -11,8 +11,9 @@ place of the total order, so the packets of one queue meet one set:
   (`switch_reassembly`), before which nothing of the new ring is delivered;
 - to regular: both at the delivery of the last barrier of synchronization.
 
-Three things could still go wrong, and do in corosync. A message could be cut by the sender's switch: the packer never
-keeps a part of one. A packet could be left in the transitional queue when the last barrier comes: there it would stay
+Four things could still go wrong, and do in corosync. A message could be cut by the sender's switch: the packer never
+keeps a part of one. A message could be sent half on one ring and half on the next, whose new members never hear its
+head: it is sent again as a whole, behind a packet that makes the old members forget their half. A packet could be left in the transitional queue when the last barrier comes: there it would stay
 until the next synchronization. And a node that is slow to deliver the last barrier could put a transitional packet
 behind it, which others then meet with their regular set. Messages that do not belong to synchronization avoid both by
 waiting for its end: `multicast(..., after_sync=True)`.
@@ -33,11 +34,15 @@ from totemd.wire.groups import (
     SERVICE_GROUP,
     SYNC_GROUP,
     decode_group_message,
+    encode_group_packet,
     group_header,
 )
 
 HELD_BYTES_MAX: Final = SEND_QUEUE_BYTES // 2
 """Messages that wait for the end of synchronization, bytes."""
+
+_RESTART: Final = encode_group_packet(0, 0, [group_header(b"void")])
+"""Begins no message and continues none, so it ends what is unfinished at every receiver; its message is for nobody."""
 
 _SPARE_PACKETS: Final = 2
 _FLOW_CONTROL_OVERHEAD: Final = 24
@@ -89,6 +94,7 @@ class Groups:
         self._held: deque[tuple[bytes, bool]] = deque()
         self._held_bytes = 0
         self._level = QueueLevel.LOW
+        self._left: tuple[NodeId, ...] = ()
 
     # What the layer above calls
 
@@ -170,13 +176,15 @@ class Groups:
                 self.stats.dropped[error.reason] += 1
 
     def configuration_changed(self, change: ConfigurationChanged) -> None:
-        self.reassembly.forget(change.left)
         if change.kind is ConfigurationKind.TRANSITIONAL:
             self._synchronized = False
+            # The old ring's last packets follow, of those who left as well: they may end what is unfinished.
+            self._left = change.left
         self._upper.configuration_changed(change)
         if change.kind is ConfigurationKind.TRANSITIONAL:
             # The last chance to join what waits in the old queue; now it would still be sent in order.
             self._flush()
+            self._ring.restart_unfinished(_RESTART)
 
     def token_received(self) -> None:
         if self._held:
@@ -187,6 +195,7 @@ class Groups:
         self._upper.token_sent()
 
     def switch_reassembly(self) -> None:
+        self.reassembly.forget(self._left)
         self.reassembly.switch(transitional=True)
 
     # Sending
@@ -227,7 +236,7 @@ class Groups:
                 self._submit(payload)
 
     def _submit(self, payload: Payload) -> None:
-        if self._ring.submit(payload.data, payload.safe):
+        if self._ring.submit(payload.data, payload.safe, payload.goes_on):
             self.stats.packets_sent += 1
         else:
             self.stats.packets_refused += 1

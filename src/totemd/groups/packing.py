@@ -5,8 +5,9 @@ rules. Their price is some room in packets; what they buy is that nobody loses a
 
 - Between two calls it holds whole messages only: `add` gives out all of a message that has to be cut. So whenever the
   ring changes from one send queue to the other, no message has its head in one queue and its tail in the other.
-- A message that fits into one packet is never cut, and nothing stands behind the tail of one that was. A corosync that
-  joins the ring in the middle of a message throws away the packet with the message's tail, and all that is in it.
+- A message that fits into one packet is never cut, and the packets of one that was hold nothing else. A corosync that
+  joins the ring in the middle of a message throws away the packet with the message's tail, and all that is in it; and a
+  message of which only a part could be sent before a ring ended can be sent again from its first packet on.
 """
 
 from typing import Final
@@ -26,10 +27,11 @@ PAYLOAD_SIZE_MAX: Final = 65535
 
 @record
 class Payload:
-    """A finished packet for the ring's send queue."""
+    """A finished packet for the ring's send queue; `goes_on`: the next one continues its message."""
 
     data: bytes
     safe: bool
+    goes_on: bool = False
 
 
 class Packer:
@@ -65,9 +67,7 @@ class Packer:
         if self._size + needed <= self.payload_size and (safe == self._safe or not self._pieces):
             self._append(message, needed, safe)
             return []
-        complete = []
-        if self._pieces and (fits_alone or safe != self._safe or not self._room):
-            complete.append(self._close())
+        complete = [self._close()] if self._pieces else []
         if fits_alone:
             self._append(message, needed, safe)
         else:
@@ -78,10 +78,6 @@ class Packer:
         """Give out what is waiting for company, if anything is."""
         return self._close() if self._pieces else None
 
-    @property
-    def _room(self) -> int:
-        return max(0, self.payload_size - self._size - PIECE_OVERHEAD)
-
     def _append(self, message: bytes, needed: int, safe: bool) -> None:
         self._pieces.append(message)
         self._size += needed
@@ -89,26 +85,19 @@ class Packer:
 
     def _close(self) -> Payload:
         payload = Payload(encode_group_packet(0, 0, self._pieces), self._safe)
-        self._clear()
-        return payload
-
-    def _clear(self) -> None:
         self._pieces = []
         self._size = GROUP_PACKET_HEADER_SIZE
+        return payload
 
     def _cut(self, message: bytes, safe: bool, complete: list[Payload]) -> None:
-        """Fill the open packet with the head of `message` and further packets with the rest of it."""
+        """Fill packets with `message`."""
+        room = self.payload_size - GROUP_PACKET_HEADER_SIZE - PIECE_OVERHEAD
         rest = memoryview(message)
-        room = self._room
-        data = encode_group_packet(1, 0, [*self._pieces, rest[:room]])
-        self._clear()
-        complete.append(Payload(data, safe))
-        rest = rest[room:]
-        room = self._room
-        number = 1
+        number = 0
         while len(rest) > room:
             following = number % FRAGMENT_NUMBER_MAX + 1
-            complete.append(Payload(encode_group_packet(following, number, [rest[:room]]), safe))
+            data = encode_group_packet(following, number, [rest[:room]])
+            complete.append(Payload(data, safe, goes_on=True))
             rest = rest[room:]
             number = following
         complete.append(Payload(encode_group_packet(0, number, [rest]), safe))

@@ -5,6 +5,7 @@ from math import inf
 from totemd.ids import NO_RING, RingId
 from totemd.totem.core import Core, State
 from totemd.totem.effects import PersistRingSeq
+from totemd.totem.sequence import MASK
 from totemd.wire.packets import CommitEntry, CommitToken, encode_commit_token
 
 RING_SEQ_STEP = 4
@@ -23,7 +24,7 @@ def propose(core: Core) -> None:
 def handle_commit_token_in_gather(core: Core, token: CommitToken) -> None:
     """Accept a proposal that is newer than all we know and has exactly the members that we agreed on."""
     members = {nodeid for nodeid in core.proc if nodeid not in core.failed}
-    if token.ring.seq <= core.ring.seq:
+    if token.ring.seq <= core.ring.seq or not core.is_credible(token.ring.seq):
         return
     if token.ring.rep != token.members[0] or token.memb_index >= len(token.members):
         return
@@ -57,7 +58,12 @@ def enter_commit(core: Core, token: CommitToken) -> None:
     core.new_memb = token.members
     index = token.memb_index
     filled = CommitToken(
-        core.me, token.token_seq + 1, token.ring, index + 1, token.members, _fill_in(core, token.entries, index)
+        core.me,
+        (token.token_seq + 1) & MASK,
+        token.ring,
+        index + 1,
+        token.members,
+        _fill_in(core, token.entries, index),
     )
     core.join_deadline = core.consensus_deadline = inf
     core.ring = token.ring

@@ -23,6 +23,16 @@ Random: TypeAlias = Callable[[], float]
 """A source of numbers in [0, 1); randomness comes from outside like time."""
 
 
+RING_SEQ_USUAL: Final = 1 << 48
+"""No cluster comes this far: four numbers for each membership change."""
+
+RING_SEQ_STRIDE: Final = 1 << 32
+"""How far a number beyond that may lie above all that were seen; 2**30 such steps lead to the end of the numbers."""
+
+Outgoing: TypeAlias = tuple[bytes, bool, bool]
+"""A packet to be sent, whether it is SAFE, and whether the next one continues its message."""
+
+
 class State(Enum):
     """The paper's states, and LEFT: the node has said goodbye and takes no further part."""
 
@@ -101,8 +111,10 @@ class Core:
         self.miss_counts: dict[int, int] = {}
         self.this_seqno = 0
         # Sending
-        self.queue: deque[tuple[bytes, bool]] = deque()
-        self.transitional_queue: deque[tuple[bytes, bool]] = deque()
+        self.queue: deque[Outgoing] = deque()
+        self.transitional_queue: deque[Outgoing] = deque()
+        self.started: list[Outgoing] = []
+        """What has been sent of a message whose last packet still waits in the queue in use."""
         self.recovery_queue: deque[bytes] = deque()
         self.waiting_trans_ack = True
         self.trc = 0
@@ -150,6 +162,10 @@ class Core:
     def is_representative(self) -> bool:
         """Whether this node made the present ring."""
         return self.ring.rep == self.me
+
+    def is_credible(self, ring_seq: int) -> bool:
+        """Whether a peer may mean this ring number. Believing any would let one packet use the numbers up for good."""
+        return ring_seq < max(self.token_ring_seq, RING_SEQ_USUAL) + RING_SEQ_STRIDE
 
     def change_state(self, state: State) -> None:
         """Enter `state`; a transition that the table lacks is a defect of ours."""
@@ -208,7 +224,7 @@ class Core:
         """The member after this node; members ascend and the last is followed by the first."""
         return members[(members.index(self.me) + 1) % len(members)]
 
-    def current_queue(self) -> deque[tuple[bytes, bool]]:
+    def current_queue(self) -> deque[Outgoing]:
         """The queue that the token sends from and that new packets go to."""
         return self.transitional_queue if self.waiting_trans_ack else self.queue
 

@@ -1,6 +1,6 @@
 """Delivery in the agreed order, SAFE delivery, and release of what everybody has (protocol/, chapter "Ordering")."""
 
-from totemd.totem.core import Core
+from totemd.totem.core import Core, State
 from totemd.wire.packets import GUARANTEE_SAFE
 
 
@@ -17,6 +17,9 @@ def deliver(core: Core) -> None:
             return
         core.high_delivered += 1
         upper.packet_delivered(message.sender, message.payload)
+        if core.state is State.LEFT:
+            # That message was the order to stop.
+            return
 
 
 def note_received_by_all(core: Core, token_aru: int) -> None:

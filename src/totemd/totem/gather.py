@@ -83,6 +83,8 @@ def settle(core: Core) -> None:
 def handle_join(core: Core, join: Join) -> None:
     """A join or leave arrived (our own, too)."""
     core.stats.memb_join_rx += 1
+    if not core.is_credible(join.ring_seq):
+        return
     core.token_ring_seq = max(core.token_ring_seq, join.ring_seq)
     if _is_stale(core, join):
         return
@@ -163,7 +165,7 @@ def _merge(core: Core, join: Join) -> None:
     elif sender in core.memb:
         # Only a member knows who of the old ring has gone; a stranger's list is about another ring.
         for nodeid in join.failed_list:
-            if nodeid != core.me:
+            if nodeid != core.me and nodeid in core.proc:
                 core.failed.setdefault(nodeid)
 
 

@@ -1,6 +1,7 @@
 """RECOVERY: members of one old ring give each other its missing messages (protocol/, chapter "Recovery")."""
 
 from totemd.totem.core import Core, State
+from totemd.totem.sequence import MASK
 from totemd.totem.window import Window
 from totemd.wire.packets import CommitEntry, CommitToken, OrfToken, encode_commit_token, encode_orf_token
 
@@ -18,7 +19,8 @@ def enter_recovery(core: Core, token: CommitToken) -> None:
     core.miss_counts.clear()
     core.my_token_seq = UNSET_TOKEN_SEQ
     core.stats.memb_commit_token_tx += 1
-    forwarded = CommitToken(core.me, token.token_seq + 1, token.ring, token.memb_index, token.members, token.entries)
+    token_seq = (token.token_seq + 1) & MASK
+    forwarded = CommitToken(core.me, token_seq, token.ring, token.memb_index, token.members, token.entries)
     core.send_token(core.successor(token.members), encode_commit_token(forwarded))
     _plan(core, dict(zip(token.members, token.entries, strict=True)))
     core.aru = core.high = core.install_seq = core.last_aru = core.safe_up_to = 0

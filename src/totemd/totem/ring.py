@@ -105,16 +105,24 @@ class Ring:
         self._handle(packet)
         self._run_loopback()
 
-    def submit(self, payload: bytes, safe: bool) -> bool:
+    def submit(self, payload: bytes, safe: bool, goes_on: bool = False) -> bool:
         """Queue a packet for the total order; False if the queue is full. The layer above has one packet per
-        `payload_size` bytes at most."""
+        `payload_size` bytes at most. `goes_on`: the next packet continues its message."""
         core = self._core
         queue = core.current_queue()
         if len(queue) >= core.queue_max or core.state is State.LEFT:
             return False
-        queue.append((payload, safe))
+        queue.append((payload, safe, goes_on))
         core.cancel_hold()
         return True
+
+    def restart_unfinished(self, preface: bytes) -> None:
+        """Send a message that has been sent in part from its first packet on again, behind the packet `preface`. For
+        the change of rings: the new members have not heard the first part."""
+        core = self._core
+        if core.started:
+            core.current_queue().extendleft(reversed([(preface, False, False), *core.started]))
+            core.started = []
 
     def request_token(self) -> None:
         """Something waits for the token's next visit: do not leave it parked."""

@@ -81,6 +81,8 @@ def handle_token(core: Core, token: OrfToken) -> None:
         retrans_flg, install = count_rotations(core, retrans_flg, seq, aru)
         if install:
             install_ring(core)
+            if core.state is State.LEFT:
+                return
     forwarded = OrfToken(
         core.me, token.target, seq, (token.token_seq + 1) & MASK, aru, aru_addr, token.ring, backlog, fcc,
         retrans_flg, tuple(rtr_list),
@@ -167,7 +169,12 @@ def _send(core: Core, window: Window, seq: int, allowed: int, operational: bool)
         if operational:
             if not queue:
                 break
-            payload, safe = queue.popleft()
+            outgoing = queue.popleft()
+            payload, safe, goes_on = outgoing
+            if goes_on:
+                core.started.append(outgoing)
+            elif core.started:
+                core.started = []
             kind, guarantee = ORDINARY, GUARANTEE_SAFE if safe else GUARANTEE_AGREED
         else:
             if not core.recovery_queue:
