@@ -1,4 +1,4 @@
-"""Datagrams that arrived together: messages, then tokens, then joins."""
+"""Datagrams that arrived together: messages, then ordering tokens, then joins, then commit tokens."""
 
 from collections import Counter
 
@@ -13,8 +13,8 @@ RANKS = {
     PacketType.MERGE_DETECT: 0,
     PacketType.HOLD_CANCEL: 0,
     PacketType.ORF_TOKEN: 1,
-    PacketType.COMMIT_TOKEN: 1,
     PacketType.JOIN: 2,
+    PacketType.COMMIT_TOKEN: 3,
 }
 
 
@@ -27,12 +27,12 @@ def rank(one: Datagram) -> int:
 
 
 @given(st.lists(st.sampled_from(list(PacketType)), max_size=30))
-def test_messages_before_tokens_before_joins(kinds: list[PacketType]) -> None:
+def test_messages_then_tokens_then_joins_then_commit_tokens(kinds: list[PacketType]) -> None:
     arrived = [datagram(kind, number) for number, kind in enumerate(kinds)]
     arranged = arrange(arrived)
     ranks = [rank(one) for one in arranged]
     assert ranks == sorted(ranks)
-    for wanted in (0, 1, 2):
+    for wanted in range(4):
         assert [one for one in arranged if rank(one) == wanted] == [one for one in arrived if rank(one) == wanted]
 
 

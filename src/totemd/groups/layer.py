@@ -13,10 +13,11 @@ place of the total order, so the packets of one queue meet one set:
 
 Four things could still go wrong, and do in corosync. A message could be cut by the sender's switch: the packer never
 keeps a part of one. A message could be sent half on one ring and half on the next, whose new members never hear its
-head: it is sent again as a whole, behind a packet that makes the old members forget their half. A packet could be left in the transitional queue when the last barrier comes: there it would stay
-until the next synchronization. And a node that is slow to deliver the last barrier could put a transitional packet
-behind it, which others then meet with their regular set. Messages that do not belong to synchronization avoid both by
-waiting for its end: `multicast(..., after_sync=True)`.
+head: it is sent again as a whole, behind a packet that makes the old members forget their half. A packet could be left
+in the transitional queue when the last barrier comes: there it would stay until the next synchronization. And a node
+that is slow to deliver the last barrier could put a transitional packet behind it, which others then meet with their
+regular set. Messages that do not belong to synchronization avoid both by waiting for its end:
+`multicast(..., after_sync=True)`.
 """
 
 from collections import Counter, deque

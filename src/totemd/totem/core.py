@@ -167,6 +167,11 @@ class Core:
         """Whether a peer may mean this ring number. Believing any would let one packet use the numbers up for good."""
         return ring_seq < max(self.token_ring_seq, RING_SEQ_USUAL) + RING_SEQ_STRIDE
 
+    @property
+    def has_left(self) -> bool:
+        """Whether the node has stopped; a message that the ring delivers may be the order to."""
+        return self.state is State.LEFT
+
     def change_state(self, state: State) -> None:
         """Enter `state`; a transition that the table lacks is a defect of ours."""
         if state not in TRANSITIONS[self.state]:

@@ -1,6 +1,6 @@
 """Delivery in the agreed order, SAFE delivery, and release of what everybody has (protocol/, chapter "Ordering")."""
 
-from totemd.totem.core import Core, State
+from totemd.totem.core import Core
 from totemd.wire.packets import GUARANTEE_SAFE
 
 
@@ -17,7 +17,7 @@ def deliver(core: Core) -> None:
             return
         core.high_delivered += 1
         upper.packet_delivered(message.sender, message.payload)
-        if core.state is State.LEFT:
+        if core.has_left:
             # That message was the order to stop.
             return
 

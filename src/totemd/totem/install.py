@@ -15,7 +15,7 @@ def install_ring(core: Core) -> None:
     core.saved = False
     last_recovered = _take_over_recovered(core)
     contiguous = _deliver_in_old_configuration(core)
-    if core.state is State.LEFT:
+    if core.has_left:
         # An old message was the order to stop.
         return
     left = tuple(nodeid for nodeid in core.memb if nodeid not in core.trans)
@@ -28,7 +28,7 @@ def install_ring(core: Core) -> None:
     )
     core.waiting_trans_ack = True
     _deliver_in_transitional_configuration(core, contiguous)
-    if core.state is State.LEFT:
+    if core.has_left:
         return
     upper.switch_reassembly()
     _switch_windows(core, last_recovered)
@@ -88,7 +88,7 @@ def _deliver_in_old_configuration(core: Core) -> int:
             break
         core.high_delivered += 1
         core.upper.packet_delivered(message.sender, message.payload)
-        if core.state is State.LEFT:
+        if core.has_left:
             break
     return contiguous
 
@@ -99,7 +99,7 @@ def _deliver_in_transitional_configuration(core: Core, contiguous: int) -> None:
     for seq, message in core.window.held(core.high_delivered, core.old_high):
         if seq <= contiguous or message.system_from in core.deliver_from:
             core.upper.packet_delivered(message.sender, message.payload)
-            if core.state is State.LEFT:
+            if core.has_left:
                 return
     core.high_delivered = core.old_high
 

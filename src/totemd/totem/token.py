@@ -81,7 +81,7 @@ def handle_token(core: Core, token: OrfToken) -> None:
         retrans_flg, install = count_rotations(core, retrans_flg, seq, aru)
         if install:
             install_ring(core)
-            if core.state is State.LEFT:
+            if core.has_left:
                 return
     forwarded = OrfToken(
         core.me, token.target, seq, (token.token_seq + 1) & MASK, aru, aru_addr, token.ring, backlog, fcc,
