@@ -81,6 +81,29 @@ class Daemon:
 
     async def run(self) -> int:
         """Serve until told to stop; gives the process's exit status."""
+        with self._opened:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                self._make_node()
+                await nursery.start(self._handle_signals)
+                nursery.start_soon(self._watch_interface)
+                nursery.start_soon(self._clients.serve)
+                self._node.start(trio.current_time())
+                self._pump()
+                notify_service_manager("READY=1")
+                nursery.start_soon(self._run_ring)
+                await self._ended.wait()
+                notify_service_manager("STOPPING=1")
+                await self._clients.drain()
+                with trio.move_on_after(FILES_MAX_S):
+                    while self._files:
+                        await trio.sleep(0.01)
+                nursery.cancel_scope.cancel()
+        assert self._exit is not None
+        return self._exit.status
+
+    def _make_node(self) -> None:
+        """The node, whose services may have effects from the first moment on, and what goes with it."""
         self._node = Node(
             self._configuration,
             stored_ring_seq=self._stored_ring_seq,
@@ -98,25 +121,6 @@ class Daemon:
         hindrance = raise_priority(self._configuration.system)
         if hindrance is not None:
             self._logger.log("info", "MAIN", hindrance)
-        with self._opened:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
-                await nursery.start(self._handle_signals)
-                nursery.start_soon(self._watch_interface)
-                nursery.start_soon(self._clients.serve)
-                self._node.start(trio.current_time())
-                self._pump()
-                notify_service_manager("READY=1")
-                nursery.start_soon(self._run_ring)
-                await self._ended.wait()
-                notify_service_manager("STOPPING=1")
-                await self._clients.drain()
-                with trio.move_on_after(FILES_MAX_S):
-                    while self._files:
-                        await trio.sleep(0.01)
-                nursery.cancel_scope.cancel()
-        assert self._exit is not None
-        return self._exit.status
 
     async def _run_ring(self) -> None:
         """Serve the ring for good. A wake-up is planned for the next deadline; as that moves away with every token, the
@@ -174,9 +178,9 @@ class Daemon:
             self._persisting = True
             self._nursery.start_soon(self._persist_ring_seq, effect.seq)
         elif isinstance(effect, PersistFile):
-            self._files[effect.name] = effect.data
-            if len(self._files) == 1:
+            if not self._files:
                 self._nursery.start_soon(self._persist_files)
+            self._files[effect.name] = effect.data
         elif isinstance(effect, ReadConfiguration):
             self._nursery.start_soon(self._reload)
         else:

@@ -6,6 +6,7 @@ import sys
 import syslog
 import threading
 import time
+from contextlib import suppress
 from typing import Final, TextIO
 
 from totemd.config.model import LoggingSettings
@@ -38,27 +39,18 @@ class Logger:
         self._period_end = 0.0
         self._stderr = _descriptor(sys.stderr)
         self._file: TextIO | None = None
+        self._in_force: LoggingSettings | None = None
         self.configure(settings)
         self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
         self._thread.start()
 
     def configure(self, settings: LoggingSettings) -> None:
-        """Take (new) settings; a log file that cannot be opened is reported in the other logs and done without."""
+        """Take (new) settings. The thread opens the log file before the next line; one that cannot be opened is
+        reported in the other logs and done without."""
         self._settings = settings
         self._least = LEVELS["debug"] if settings.debug else LEVELS.get(settings.level, syslog.LOG_INFO)
         self._file_least = LEVELS["debug"] if settings.debug else LEVELS.get(settings.logfile_level, self._least)
         self._by_subsystem = {name: LEVELS.get(level, self._least) for name, level in settings.subsystems}
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
-        if settings.to_logfile and settings.logfile:
-            try:
-                self._file = open(settings.logfile, "a", encoding="utf-8")  # noqa: SIM115 - kept open for life
-            except OSError as error:
-                self._put(time.time(), "err", "MAIN", f"cannot open the log file {settings.logfile}: {error.strerror}")
-        if settings.to_syslog:
-            facility = getattr(syslog, f"LOG_{settings.syslog_facility.upper()}", syslog.LOG_DAEMON)
-            syslog.openlog("totemd", syslog.LOG_PID, facility)
 
     def log(self, level: str, subsystem: str, text: str) -> None:
         """Queue one line; the same line more than a few times in ten seconds is counted, not written."""
@@ -108,16 +100,31 @@ class Logger:
     def _write_all(self) -> None:
         while True:
             item = self._queue.get()
+            # The log's reader may have gone, the disk be full: the daemon must go on.
+            with suppress(OSError, ValueError):
+                if self._settings is not self._in_force:
+                    self._open(self._settings)
+                if item is not None:
+                    self._write(self._settings, *item)
             if item is None:
                 return
-            try:
-                self._write(*item)
-            except (OSError, ValueError):
-                # The log's reader has gone, or the file was closed by a reload; the daemon must go on.
-                continue
 
-    def _write(self, now: float, level: str, subsystem: str, text: str) -> None:
-        settings = self._settings
+    def _open(self, settings: LoggingSettings) -> None:
+        self._in_force = settings
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+        if settings.to_syslog:
+            facility = getattr(syslog, f"LOG_{settings.syslog_facility.upper()}", syslog.LOG_DAEMON)
+            syslog.openlog("totemd", syslog.LOG_PID, facility)
+        if settings.to_logfile and settings.logfile:
+            try:
+                self._file = open(settings.logfile, "a", encoding="utf-8")  # noqa: SIM115 - kept open for life
+            except OSError as error:
+                text = f"cannot open the log file {settings.logfile}: {error.strerror}"
+                self._write(settings, time.time(), "err", "MAIN", text)
+
+    def _write(self, settings: LoggingSettings, now: float, level: str, subsystem: str, text: str) -> None:
         line = f"{level:7} [{subsystem:6}] {text}\n"
         if settings.timestamp:
             clock = time.strftime("%b %d %H:%M:%S", time.localtime(now))
