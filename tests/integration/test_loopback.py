@@ -2,10 +2,9 @@
 
 import pytest
 
-from totemd.client import blocking
-from totemd.client.records import Delivered
+from totemd_lab.clients import connect, deliveries, wait_members
 from totemd_lab.configuration import RingSettings
-from totemd_lab.nodes import Node, TotemdNode
+from totemd_lab.nodes import TotemdNode
 from totemd_lab.ring import LabMaker, wait_until
 
 QUICK_MS = 1000
@@ -13,11 +12,6 @@ QUICK_MS = 1000
 
 def settings(transport: str) -> RingSettings:
     return RingSettings(transport, token_ms=QUICK_MS, token_coefficient_ms=0)
-
-
-def connect(node: Node) -> blocking.BlockingClient:
-    assert isinstance(node, TotemdNode)
-    return blocking.connect(node.socket)
 
 
 @pytest.mark.parametrize("transport", ["udp", "udpu"])
@@ -56,20 +50,10 @@ def test_client_that_returns_finds_the_order_going_on(make_loopback_lab: LabMake
     with connect(lab.node(1)) as one, one.join("g") as here:
         for text in (b"first", b"second"):
             with connect(lab.node(2)) as two, two.join("g") as there:
+                wait_members(here, 2)
                 there.multicast(text)
-                deliveries_until(there, text)
-            assert deliveries_until(here, text)[-1].nodeid == 2
-
-
-def deliveries_until(group: blocking.BlockingGroup, text: bytes) -> list[Delivered]:
-    """Deliveries up to and including `text`."""
-    found: list[Delivered] = []
-    while not found or found[-1].data != text:
-        event = group.next_event(5)
-        assert event is not None, f"{text!r} was not delivered"
-        if isinstance(event, Delivered):
-            found.append(event)
-    return found
+                assert [message.data for message in deliveries(there, 1, 5.0)] == [text]
+            assert [(message.nodeid, message.data) for message in deliveries(here, 1, 5.0)] == [(2, text)]
 
 
 def test_two_daemons_never_share_a_run_directory(make_loopback_lab: LabMaker) -> None:

@@ -3,10 +3,9 @@
 import pytest
 
 from totemd.client import blocking
-from totemd.client.records import Delivered
+from totemd_lab.clients import connect, deliveries, wait_members
 from totemd_lab.configuration import RingSettings
 from totemd_lab.faults import drop_multicasts, heal
-from totemd_lab.nodes import Node, TotemdNode
 from totemd_lab.ring import LabMaker
 
 pytestmark = [pytest.mark.root, pytest.mark.corosync]
@@ -15,18 +14,9 @@ PATIENT = RingSettings(totem={"fail_recv_const": "10000000"})
 """A member that receives nothing but the token is put up with for long."""
 
 
-def connect(node: Node) -> blocking.BlockingClient:
-    assert isinstance(node, TotemdNode)
-    return blocking.connect(node.socket)
-
-
-def deliveries(group: blocking.BlockingGroup, count: int, timeout_s: float) -> list[bytes]:
-    """The next messages, up to `count`; fewer when no more come in time."""
-    found: list[bytes] = []
-    while len(found) < count and (event := group.next_event(timeout_s)) is not None:
-        if isinstance(event, Delivered):
-            found.append(event.data)
-    return found
+def texts(group: blocking.BlockingGroup, count: int, timeout_s: float) -> list[bytes]:
+    """What the next messages say, up to `count`; fewer when no more come in time."""
+    return [message.data for message in deliveries(group, count, timeout_s)]
 
 
 @pytest.mark.parametrize("kinds", ["TTC", "CTT", "TTT"])
@@ -37,14 +27,16 @@ def test_safe_waits_for_the_slowest_member(make_lab: LabMaker, kinds: str) -> No
     first, second = lab.of_kind("T")[:2]
     deaf = next(node for node in lab.nodes if node not in (first, second))
     with connect(first) as one, connect(second) as two, one.join("safe") as here, two.join("safe") as there:
+        for group in (here, there):
+            wait_members(group, 2)
         here.multicast(b"everyone hears this", safe=True)
-        assert deliveries(here, 1, 5.0) == deliveries(there, 1, 5.0) == [b"everyone hears this"]
+        assert texts(here, 1, 5.0) == texts(there, 1, 5.0) == [b"everyone hears this"]
         drop_multicasts(deaf, 100)
         here.multicast(b"agreed")
         here.multicast(b"safe", safe=True)
         for group in (here, there):
-            assert deliveries(group, 2, 1.0) == [b"agreed"], "a message was delivered that one member cannot have"
+            assert texts(group, 2, 1.0) == [b"agreed"], "a message was delivered that one member cannot have"
         heal(deaf)
         for group in (here, there):
-            assert deliveries(group, 1, 5.0) == [b"safe"]
+            assert texts(group, 1, 5.0) == [b"safe"]
     assert lab.wait_formed().quorate
