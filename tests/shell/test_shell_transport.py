@@ -187,8 +187,8 @@ def test_port_belongs_to_one_daemon(ends: Ends, port: int, kind: str) -> None:
 
 
 def test_address_of_another_machine(ends: Ends, port: int) -> None:
-    configuration = small_configuration("192.0.2.1", transport="udpu", interface=f"mcastport: {port}")
-    with pytest.raises(MachineError, match=r"192\.0\.2\.1 .*is the address up"):
+    configuration = small_configuration("198.51.100.1", transport="udpu", interface=f"mcastport: {port}")
+    with pytest.raises(MachineError, match=r"198\.51\.100\.1 .*is the address up"):
         ends.open(configuration)
     assert not address_is_up(configuration.transport)
     assert address_is_up(configurations(port, "udpu")[0].transport)
@@ -199,7 +199,7 @@ def test_address_is_not_given_up_when_the_kernel_cannot_be_asked(monkeypatch: py
     def exhausted(*arguments: object) -> socket.socket:
         raise OSError(24, "Too many open files")
 
-    settings = small_configuration("192.0.2.1").transport
+    settings = small_configuration("198.51.100.1").transport
     monkeypatch.setattr(socket, "socket", exhausted)
     assert address_is_up(settings)
 
@@ -240,7 +240,7 @@ def test_reopened_transport_goes_on_under_the_same_descriptor(ends: Ends, port: 
 def test_transport_that_cannot_be_reopened_is_deaf_until_it_can(ends: Ends, port: int) -> None:
     first, second, _ = (ends.open(configuration) for configuration in configurations(port, "udpu"))
     here = configurations(port, "udpu")[1]
-    away = replace(here, transport=replace(here.transport, local_address="192.0.2.1"))
+    away = replace(here, transport=replace(here.transport, local_address="198.51.100.1"))
     second.configure(away)
     with pytest.raises(MachineError):
         second.reopen()
