@@ -47,6 +47,10 @@ from totemd.wire.service import decode_service_header
 
 ReloadDone = Callable[[str | None], None]
 
+SYNC_PATIENCE_TOKEN_TIMEOUTS = 10
+"""A synchronization that for so long gets no further while the token goes round never will: a message of it is not what
+its sender multicast, or a member does not answer. Then the ring is made anew."""
+
 LEAVE_PATIENCE_S = 0.5
 """How long a clean shutdown waits for its farewell to the voters to be ordered."""
 
@@ -88,6 +92,7 @@ class Node:
         self._ended = False
         self._asked_for = inf
         self._stale_joins = False
+        self._sync_progress: object = None
 
         self.ring = Ring(self.nodeid, configuration.totem, stored_ring_seq, _Upcalls(self), random, emit)
         self.groups = Groups(self.ring, self, self.ring.payload_size)
@@ -347,6 +352,7 @@ class Node:
         for listener in self._membership_listeners:
             listener.push(change)
         self.sync.configuration_changed(change)
+        self._watch_synchronization()
 
     def token_sent(self) -> None:
         self.sync.token_sent()
@@ -361,6 +367,18 @@ class Node:
         if self.front.waiting and self.queue_ready:
             self.front.queue_became_ready()
 
+    def _watch_synchronization(self) -> None:
+        patience_s = SYNC_PATIENCE_TOKEN_TIMEOUTS * self.configuration.totem.token_timeout_s
+        self._sync_progress = (self.sync.stats.started, self.sync.phase, self.sync.missing)
+        self.timers.set("synchronization", self.now + patience_s, self._check_synchronization)
+
+    def _check_synchronization(self) -> None:
+        if self._sync_progress == (self.sync.stats.started, self.sync.phase, self.sync.missing):
+            waits_for = ", ".join(map(str, self.sync.missing))
+            self.log("warning", "SYNC", f"synchronization gets no further (node {waits_for} is awaited)")
+            self.ring.gather_again("synchronization got no further", self.now)
+        self._watch_synchronization()
+
     def _quorum_changed(self, view: QuorumView) -> None:
         self.quorum.provider_changed(view)
         self._publish_runtime_keys()
@@ -368,6 +386,7 @@ class Node:
     def _synchronized(self, ring: RingId) -> None:
         self.groups.synchronization_completed()
         self.synchronizing = False
+        self.timers.cancel("synchronization")
         self._publish_runtime_keys()
         for listener in self._membership_listeners:
             listener.push(Synchronized(ring))

@@ -17,7 +17,7 @@ from totemd.totem.api import Upper
 from totemd.totem.effects import Broadcast, Log, RingEffect, Unicast
 from totemd.totem.stats import RingStats
 from totemd.totem.window import Window
-from totemd.wire.packets import HoldCancel, encode_hold_cancel
+from totemd.wire.packets import HoldCancel, Mcast, encode_hold_cancel
 
 Random: TypeAlias = Callable[[], float]
 """A source of numbers in [0, 1); randomness comes from outside like time."""
@@ -109,13 +109,19 @@ class Core:
         self.old_high = 0
         self.old_safe_up_to = 0
         self.miss_counts: dict[int, int] = {}
+        self.unserved: dict[int, int] = {}
+        """At how many visits in a row somebody's request for a message that we lack, too, was in the token."""
+        self.calm_visits = 0
+        """Visits in a row at which neither a new message nor a request was in the token."""
         self.this_seqno = 0
         # Sending
         self.queue: deque[Outgoing] = deque()
         self.transitional_queue: deque[Outgoing] = deque()
         self.started: list[Outgoing] = []
         """What has been sent of a message whose last packet still waits in the queue in use."""
-        self.recovery_queue: deque[bytes] = deque()
+        self.recovery_queue: deque[Mcast] = deque()
+        self.recovered: set[int] = set()
+        """Old messages that have been sent again on the ring that is being tried."""
         self.waiting_trans_ack = True
         self.trc = 0
         self.pbl = 0

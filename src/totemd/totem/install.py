@@ -1,11 +1,11 @@
 """Installing a ring: old messages, the two configurations, OPERATIONAL (protocol/, chapter "Recovery")."""
 
-from totemd.errors import BadPacket
 from totemd.ids import NodeId
 from totemd.totem.api import ConfigurationChanged, ConfigurationKind
 from totemd.totem.core import Core, State
+from totemd.totem.recovery import unwrap
 from totemd.totem.window import Window
-from totemd.wire.packets import ENCAPSULATED, GUARANTEE_SAFE, Mcast, decode_packet
+from totemd.wire.packets import ENCAPSULATED, GUARANTEE_SAFE
 
 
 def install_ring(core: Core) -> None:
@@ -64,18 +64,10 @@ def _take_over_recovered(core: Core) -> int:
         if message.encapsulated != ENCAPSULATED:
             continue
         last = seq
-        inner = _unwrap(message)
+        inner = unwrap(message)
         if inner is not None and inner.ring == core.old_ring and core.window.add(inner.seq, inner):
             core.old_high = max(core.old_high, inner.seq)
     return last
-
-
-def _unwrap(message: Mcast) -> Mcast | None:
-    try:
-        inner = decode_packet(message.payload)
-    except BadPacket:
-        return None
-    return inner if isinstance(inner, Mcast) else None
 
 
 def _deliver_in_old_configuration(core: Core) -> int:
@@ -108,6 +100,7 @@ def _switch_windows(core: Core, last_recovered: int) -> None:
     core.window = core.recovery_window
     core.recovery_window = Window()
     core.recovery_queue.clear()
+    core.recovered.clear()
     core.window.release(last_recovered)
     core.high_delivered = last_recovered
     core.last_aru = core.safe_up_to = core.old_safe_up_to = 0
@@ -118,3 +111,5 @@ def _switch_windows(core: Core, last_recovered: int) -> None:
     core.received_flg = True
     core.old_ring = core.ring
     core.miss_counts.clear()
+    core.unserved = {}
+    core.calm_visits = 0

@@ -1,9 +1,18 @@
 """RECOVERY: members of one old ring give each other its missing messages (protocol/, chapter "Recovery")."""
 
+from totemd.errors import BadPacket
 from totemd.totem.core import Core, State
 from totemd.totem.sequence import MASK
 from totemd.totem.window import Window
-from totemd.wire.packets import CommitEntry, CommitToken, OrfToken, encode_commit_token, encode_orf_token
+from totemd.wire.packets import (
+    CommitEntry,
+    CommitToken,
+    Mcast,
+    OrfToken,
+    decode_packet,
+    encode_commit_token,
+    encode_orf_token,
+)
 
 UNSET_TOKEN_SEQ = 0xFFFFFFFF
 UNSET_ARU = 0xFFFFFFFF
@@ -16,7 +25,10 @@ def enter_recovery(core: Core, token: CommitToken) -> None:
     core.discard_tokens = False
     core.recovery_window = Window()
     core.recovery_queue.clear()
+    core.recovered.clear()
     core.miss_counts.clear()
+    core.unserved = {}
+    core.calm_visits = 0
     core.my_token_seq = UNSET_TOKEN_SEQ
     core.stats.memb_commit_token_tx += 1
     token_seq = (token.token_seq + 1) & MASK
@@ -40,7 +52,7 @@ def _plan(core: Core, entries: dict[int, CommitEntry]) -> None:
         return
     low = min((entry.aru for entry in old), default=core.old_high)
     for _, message in core.window.held(low, core.old_high):
-        core.recovery_queue.append(message.raw)
+        core.recovery_queue.append(message)
     if core.recovery_queue:
         core.log("notice", f"re-sending {len(core.recovery_queue)} messages of ring {core.old_ring} to its survivors")
 
@@ -55,6 +67,32 @@ def handle_commit_token_in_recovery(core: Core, token: CommitToken) -> None:
     core.stats.orf_token_tx += 1
     core.send_token(core.successor(core.new_memb), encode_orf_token(first))
     core.start_token_timers()
+
+
+def note_recovered(core: Core, message: Mcast) -> None:
+    """An old message has a number on the new ring: all will get it, so nobody need send it once more."""
+    inner = unwrap(message)
+    if inner is not None and inner.ring == core.old_ring:
+        core.recovered.add(inner.seq)
+
+
+def next_to_recover(core: Core) -> Mcast | None:
+    """The next old message that has not been sent again yet. If every survivor sent all it has, what one of many nodes
+    missed of a busy ring would be more than a window holds, and the recovery could not end."""
+    while core.recovery_queue:
+        message = core.recovery_queue.popleft()
+        if message.seq not in core.recovered:
+            return message
+    return None
+
+
+def unwrap(message: Mcast) -> Mcast | None:
+    """The old message inside a recovery message; None if there is none."""
+    try:
+        inner = decode_packet(message.payload)
+    except BadPacket:
+        return None
+    return inner if isinstance(inner, Mcast) else None
 
 
 def count_rotations(core: Core, retrans_flg: int, token_seq_high: int, token_aru: int) -> tuple[int, bool]:

@@ -251,6 +251,8 @@ class Ring:
             core.high = max(core.high, message.seq)
             core.miss_counts.pop(message.seq, None)
             core.aru = core.recovery_window.contiguous_from(core.aru)
+            if core.recovery_queue:
+                recovery.note_recovered(core, message)
 
     def _foreign(self, sender: NodeId, ring: RingId, what: str) -> None:
         """Somebody near is in another ring: gather, so that the two become one."""

@@ -10,9 +10,9 @@ from totemd.limits import RETRANSMIT_ENTRIES_MAX, SEQUENCE_WINDOW
 from totemd.totem import delivery
 from totemd.totem.core import Core, State
 from totemd.totem.flow import allowance
-from totemd.totem.gather import enter_gather, settle
+from totemd.totem.gather import enter_gather, restore_old_ring, settle
 from totemd.totem.install import install_ring
-from totemd.totem.recovery import count_rotations
+from totemd.totem.recovery import count_rotations, next_to_recover
 from totemd.totem.sequence import MASK, precedes, precedes_or_equals
 from totemd.totem.window import Window
 from totemd.wire.packets import (
@@ -28,6 +28,15 @@ from totemd.wire.packets import (
 
 RING_SEQ_END = 0x70000000
 """A ring is renewed when its message numbers get here, long before their comparison could wrap."""
+
+REQUEST_PATIENCE_VISITS = 30
+"""A request that is still there after so many visits is for a message that nobody has."""
+
+RECOVERY_PATIENCE_VISITS = 60
+"""A recovery in which nothing is sent takes four visits, and some more for each message that got lost."""
+
+CALM_VISITS = 3
+"""After so many visits without a message or a request every node's count of mcasts is 0."""
 
 
 def handle_token(core: Core, token: OrfToken) -> None:
@@ -45,13 +54,22 @@ def handle_token(core: Core, token: OrfToken) -> None:
         core.stats.implausible_tokens += 1
         return
     _note_idleness(core, token.seq)
+    if not operational and core.seq_unchanged > RECOVERY_PATIENCE_VISITS:
+        restore_old_ring(core)
+        enter_gather(core, "the recovery makes no progress")
+        return
     if operational:
         delivery.note_received_by_all(core, token.aru)
     core.upper.token_received()
     previous_last_aru = core.last_aru
     core.last_aru = token.aru
     allowed = _allowance(core, token, operational)
-    rtr_list, served = _serve_retransmits(core, window, token.rtr_list, allowed)
+    rtr_list, served = _serve_retransmits(core, window, token, allowed)
+    if _request_is_in_vain(core, window, rtr_list):
+        if not operational:
+            restore_old_ring(core)
+        enter_gather(core, "messages that the token counts are nowhere")
+        return
     _request_retransmits(core, window, rtr_list, token.seq)
     if core.parameters.cancel_token_hold_on_retransmit and (rtr_list or served):
         core.held = False
@@ -62,12 +80,12 @@ def handle_token(core: Core, token: OrfToken) -> None:
     seq, sent = _send(core, window, token.seq, allowed, operational)
     core.aru = window.contiguous_from(core.aru)
 
-    fcc = (token.fcc + served + sent - core.trc) & MASK
+    fcc = (_mcasts_of_last_rotation(core, token) + served + sent - core.trc) & MASK
     backlog = (token.backlog + core.cbl - core.pbl) & MASK
     core.trc = served + sent
     core.pbl = core.cbl
     aru, aru_addr = token.aru, token.aru_addr
-    if precedes(core.aru, aru) or aru_addr in (core.me, 0):
+    if precedes(core.aru, aru) or aru_addr in (core.me, 0) or aru_addr not in core.new_memb:
         aru = core.aru
         aru_addr = 0 if aru == seq else core.me
     core.aru_count = core.aru_count + 1 if aru == previous_last_aru and aru_addr != 0 else 0
@@ -115,26 +133,37 @@ def _note_idleness(core: Core, seq: int) -> None:
 
 def _allowance(core: Core, token: OrfToken, operational: bool) -> int:
     core.cbl = len(core.current_queue()) if operational else len(core.recovery_queue)
+    core.calm_visits = core.calm_visits + 1 if core.seq_unchanged and not token.rtr_list else 0
     return allowance(
         max_messages=core.parameters.max_messages_packets,
         window_size=core.parameters.window_size_packets,
-        fcc=token.fcc,
+        fcc=_mcasts_of_last_rotation(core, token),
         token_backlog=token.backlog,
         own_backlog=core.cbl,
         own_previous_backlog=core.pbl,
     )
 
 
+def _mcasts_of_last_rotation(core: Core, token: OrfToken) -> int:
+    """The token's fcc; but after some rotations without any mcast it is nothing, so a greater one is a mistake, which
+    would keep everybody from sending for good."""
+    calm = core.calm_visits >= CALM_VISITS and token.fcc > core.parameters.window_size_packets
+    return core.trc if calm else token.fcc
+
+
 def _serve_retransmits(
-    core: Core, window: Window, requests: tuple[tuple[RingId, int], ...], allowed: int
+    core: Core, window: Window, token: OrfToken, allowed: int
 ) -> tuple[list[tuple[RingId, int]], int]:
-    """Re-send what is asked for and held here; gives the requests that remain and how many were served."""
-    if not requests:
+    """Re-send what is asked for and held here; gives the requests that remain and how many were served. Requests that
+    nobody could mean are dropped: they would take the place of others for good."""
+    if not token.rtr_list:
         return [], 0
     remaining: list[tuple[RingId, int]] = []
     served = 0
-    for ring, seq in requests:
-        message = window.get(seq) if ring == core.ring and served < allowed else None
+    for ring, seq in token.rtr_list:
+        if ring != core.ring or not window.released < seq <= token.seq:
+            continue
+        message = window.get(seq) if served < allowed else None
         if message is None:
             remaining.append((ring, seq))
         else:
@@ -142,6 +171,15 @@ def _serve_retransmits(
             core.broadcast(message.raw, to_self=False)
             served += 1
     return remaining, served
+
+
+def _request_is_in_vain(core: Core, window: Window, rtr_list: list[tuple[RingId, int]]) -> bool:
+    """Whether somebody's request has come by time and again for a message that we lack as well."""
+    if not rtr_list and not core.unserved:
+        return False
+    before = core.unserved
+    core.unserved = {seq: before.get(seq, 0) + 1 for _, seq in rtr_list if seq not in window}
+    return any(count > REQUEST_PATIENCE_VISITS for count in core.unserved.values())
 
 
 def _request_retransmits(core: Core, window: Window, rtr_list: list[tuple[RingId, int]], token_seq: int) -> None:
@@ -177,9 +215,11 @@ def _send(core: Core, window: Window, seq: int, allowed: int, operational: bool)
                 core.started = []
             kind, guarantee = ORDINARY, GUARANTEE_SAFE if safe else GUARANTEE_AGREED
         else:
-            if not core.recovery_queue:
+            old = next_to_recover(core)
+            if old is None:
                 break
-            payload, kind, guarantee = core.recovery_queue.popleft(), ENCAPSULATED, GUARANTEE_AGREED
+            core.recovered.add(old.seq)
+            payload, kind, guarantee = old.raw, ENCAPSULATED, GUARANTEE_AGREED
         seq += 1
         data = encode_mcast(core.me, kind, seq, core.this_seqno & 0x7FFFFFFF, core.ring, guarantee, payload)
         message = Mcast(core.me, kind, core.me, seq, core.this_seqno, core.ring, guarantee, data)
