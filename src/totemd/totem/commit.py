@@ -76,6 +76,14 @@ def enter_commit(core: Core, token: CommitToken) -> None:
     core.start_token_timers()
 
 
+def is_complete(core: Core, token: CommitToken) -> bool:
+    """Whether this is the proposal that we know, filled in by all, with what we said ourselves."""
+    if token.ring != core.ring or token.memb_index != len(token.members) or token.members != core.new_memb:
+        return False
+    mine = token.entries[token.members.index(core.me)]
+    return (mine.ring, mine.aru, mine.high_delivered) == (core.old_ring, core.old_aru, core.high_delivered)
+
+
 def _fill_in(core: Core, entries: tuple[CommitEntry, ...], index: int) -> tuple[CommitEntry, ...]:
     """Our entry at `index`; among those of our old ring, whoever has less than the best is marked as lacking."""
     core.received_flg = core.old_aru == core.old_high

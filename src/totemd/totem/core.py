@@ -109,8 +109,10 @@ class Core:
         self.old_high = 0
         self.old_safe_up_to = 0
         self.miss_counts: dict[int, int] = {}
-        self.unserved: dict[int, int] = {}
-        """At how many visits in a row somebody's request for a message that we lack, too, was in the token."""
+        self.unserved: dict[int, float] = {}
+        """Since when a request for a message that we lack, too, has been in the token at every visit."""
+        self.progress_at = 0.0
+        """When the token last showed a new message."""
         self.calm_visits = 0
         """Visits in a row at which neither a new message nor a request was in the token."""
         self.this_seqno = 0

@@ -29,6 +29,7 @@ def enter_recovery(core: Core, token: CommitToken) -> None:
     core.miss_counts.clear()
     core.unserved = {}
     core.calm_visits = 0
+    core.progress_at = core.now
     core.my_token_seq = UNSET_TOKEN_SEQ
     core.stats.memb_commit_token_tx += 1
     token_seq = (token.token_seq + 1) & MASK

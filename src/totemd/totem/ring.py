@@ -289,7 +289,7 @@ class Ring:
         if core.state is State.GATHER:
             commit.handle_commit_token_in_gather(core, token)
         elif core.state is State.COMMIT:
-            if token.ring == core.ring and token.memb_index == len(token.members) and token.members == core.new_memb:
+            if commit.is_complete(core, token):
                 recovery.enter_recovery(core, token)
         elif core.state is State.RECOVERY:
             recovery.handle_commit_token_in_recovery(core, token)

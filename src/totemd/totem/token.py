@@ -29,12 +29,6 @@ from totemd.wire.packets import (
 RING_SEQ_END = 0x70000000
 """A ring is renewed when its message numbers get here, long before their comparison could wrap."""
 
-REQUEST_PATIENCE_VISITS = 30
-"""A request that is still there after so many visits is for a message that nobody has."""
-
-RECOVERY_PATIENCE_VISITS = 60
-"""A recovery in which nothing is sent takes four visits, and some more for each message that got lost."""
-
 CALM_VISITS = 3
 """After so many visits without a message or a request every node's count of mcasts is 0."""
 
@@ -54,7 +48,7 @@ def handle_token(core: Core, token: OrfToken) -> None:
         core.stats.implausible_tokens += 1
         return
     _note_idleness(core, token.seq)
-    if not operational and core.seq_unchanged > RECOVERY_PATIENCE_VISITS:
+    if not operational and core.now - core.progress_at > 2 * core.parameters.token_timeout_s:
         restore_old_ring(core)
         enter_gather(core, "the recovery makes no progress")
         return
@@ -125,6 +119,7 @@ def _note_idleness(core: Core, seq: int) -> None:
     else:
         core.merge_deadline = core.hold_deadline = inf
         core.seq_unchanged = 0
+        core.progress_at = core.now
     core.last_seq = seq
     limit = core.parameters.seqno_unchanged_const_rotations
     # One more at the representative: when it parks the token, all others know already.
@@ -174,12 +169,13 @@ def _serve_retransmits(
 
 
 def _request_is_in_vain(core: Core, window: Window, rtr_list: list[tuple[RingId, int]]) -> bool:
-    """Whether somebody's request has come by time and again for a message that we lack as well."""
+    """Whether a request for a message that we lack as well has come by again and again: nobody has it."""
     if not rtr_list and not core.unserved:
         return False
     before = core.unserved
-    core.unserved = {seq: before.get(seq, 0) + 1 for _, seq in rtr_list if seq not in window}
-    return any(count > REQUEST_PATIENCE_VISITS for count in core.unserved.values())
+    core.unserved = {seq: before.get(seq, core.now) for _, seq in rtr_list if seq not in window}
+    patience_s = core.parameters.token_timeout_s
+    return any(core.now - since > patience_s for since in core.unserved.values())
 
 
 def _request_retransmits(core: Core, window: Window, rtr_list: list[tuple[RingId, int]], token_seq: int) -> None:
