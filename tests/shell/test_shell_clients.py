@@ -314,6 +314,7 @@ async def test_user_without_the_right_is_told_so(daemon: Daemon, monkeypatch: py
     (last,) = await stranger.rest()
     assert last["error"]["code"] == "access"
     await daemon.count(0)
+    assert any(line.startswith("a client of user 54321 was disconnected") for line in daemon.log)
 
 
 @pytest.mark.trio

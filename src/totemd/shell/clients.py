@@ -142,11 +142,15 @@ class Clients:
 
     def _report(self, session: Session) -> None:
         """Tell the operator of a client that did not go by itself."""
-        if session.closing is not None and not self._ending:
+        if session.closing is None or self._ending:
+            return
+        who = f"a client of user {session.credentials.uid}"
+        if session.greeted:
+            # Of strangers there may be many; their lines are to be the same, for the log counts those.
             who = (
                 f"{session.client_name or 'client'} (process {session.credentials.pid}, user {session.credentials.uid})"
             )
-            self._node.log("warning", "IPC", f"{who} was disconnected: {session.closing}")
+        self._node.log("warning", "IPC", f"{who} was disconnected: {session.closing}")
 
     async def _read(self, connection: Connection) -> None:
         session = connection.session
