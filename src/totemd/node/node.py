@@ -47,9 +47,11 @@ from totemd.wire.service import decode_service_header
 
 ReloadDone = Callable[[str | None], None]
 
+SYNC_PATIENCE_S = 60.0
 SYNC_PATIENCE_TOKEN_TIMEOUTS = 10
-"""A synchronization that for so long gets no further while the token goes round never will: a message of it is not what
-its sender multicast, or a member does not answer. Then the ring is made anew."""
+"""A synchronization that for both so long gets no further while the token goes round never will: a message of it is not
+what its sender multicast, or a member does not answer. Then the ring is made anew. (A real node with a quorum device may
+rightly take half a minute.)"""
 
 LEAVE_PATIENCE_S = 0.5
 """How long a clean shutdown waits for its farewell to the voters to be ordered."""
@@ -368,7 +370,9 @@ class Node:
             self.front.queue_became_ready()
 
     def _watch_synchronization(self) -> None:
-        patience_s = SYNC_PATIENCE_TOKEN_TIMEOUTS * self.configuration.totem.token_timeout_s
+        if self._ended:
+            return
+        patience_s = max(SYNC_PATIENCE_S, SYNC_PATIENCE_TOKEN_TIMEOUTS * self.configuration.totem.token_timeout_s)
         self._sync_progress = (self.sync.stats.started, self.sync.phase, self.sync.missing)
         self.timers.set("synchronization", self.now + patience_s, self._check_synchronization)
 
