@@ -135,11 +135,22 @@ def _mcast_line(message: Mcast) -> str:
     if message.sender != message.system_from:
         parts.append(f"resent by={message.sender}")
     if message.encapsulated == ENCAPSULATED:
-        parts.append(f"holds [{datagram_line(message.payload)}]")
+        parts.append(f"holds [{_old_message_text(message.payload)}]")
     else:
         parts.append("safe" if message.guarantee == GUARANTEE_SAFE else "agreed")
         parts.append(f"{len(message.payload)} bytes")
     return " ".join(parts)
+
+
+def _old_message_text(payload: bytes) -> str:
+    """The message in a recovery message; only one level deep, whatever a peer has wrapped."""
+    try:
+        inner = decode_packet(payload)
+    except BadPacket as error:
+        return f"no packet ({error.reason})"
+    if not isinstance(inner, Mcast):
+        return "no message"
+    return f"ring={ring_text(inner.ring)} seq={inner.seq} from={inner.system_from}"
 
 
 def _entry_text(entry: CommitEntry) -> str:
