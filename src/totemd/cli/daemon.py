@@ -22,6 +22,7 @@ FILE_SIZE_MAX: Final = 1024 * 1024
 EXIT_OK: Final = 0
 EXIT_ERROR: Final = 1
 EXIT_USAGE: Final = 64
+EXIT_INTERRUPTED: Final = 130
 
 _EPILOG: Final = """\
 examples:
@@ -47,7 +48,14 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. Gives the exit status; a user's mistake costs one line, not a traceback."""
-    options = _parser().parse_args(arguments)
+    try:
+        return _run(_parser().parse_args(arguments))
+    except KeyboardInterrupt:
+        # Before the daemon handles signals itself; then it leaves the ring cleanly.
+        return EXIT_INTERRUPTED
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         configuration = read_configuration(options.config, options.node)
     except (OperatorError, MachineError) as error:
