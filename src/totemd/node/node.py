@@ -50,8 +50,8 @@ ReloadDone = Callable[[str | None], None]
 SYNC_PATIENCE_S = 60.0
 SYNC_PATIENCE_TOKEN_TIMEOUTS = 10
 """A synchronization that gets no further for both so long, while the token goes round, never will: a message of it is
-not what its sender multicast, or a member does not answer. Then the ring is made anew. (A real node with a quorum device
-may rightly take half a minute.)"""
+not what its sender multicast, or a member does not answer. Then the ring is made anew. (A real node that has a quorum
+device may rightly take half a minute.)"""
 
 LEAVE_PATIENCE_S = 0.5
 """How long a clean shutdown waits for its farewell to the voters to be ordered."""
