@@ -1,0 +1,172 @@
+"""Where fuzzing starts: the golden vectors, the captures of real nodes, and one good example of what has neither.
+
+They are made anew from their sources; tests/fuzz/corpus holds only what fuzzing itself has found.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import struct
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import msgpack
+
+from fuzz_targets import RAW, RECORDED, WAIT, chunk
+from live_node import meeting
+from small_configuration import small_text
+from totemd.cli.pcap import parse_datagrams
+from totemd.ipc.frames import encode_frame
+from totemd.ipc.requests import REQUESTS
+from totemd.wire.packets import PacketType
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+CORPUS: Final = Path(__file__).resolve().parent / "corpus"
+
+SEEDS_PER_CAPTURE = 40
+
+
+def corpus_of(target: str) -> dict[str, bytes]:
+    """What is kept for a target, by file name."""
+    return {path.name: path.read_bytes() for path in sorted((CORPUS / target).glob("*")) if path.is_file()}
+
+
+def seeds_of(target: str) -> dict[str, bytes]:
+    """Where a target starts, by name."""
+    if target == "ring_packet":
+        return _vectors("orf_token", "mcast", "merge_detect", "join", "commit_token", "hold_cancel") | _captured()
+    if target == "group_packets":
+        packets = _vectors("packed", "group_message") | _payloads()
+        return {name: chunk(1, data[:4000]) for name, data in packets.items()} | {"many": _several(packets)}
+    if target == "synchronization":
+        return _vectors("service_build", "barrier")
+    if target in ("cpg_messages", "cfg_messages", "cmap_messages", "votequorum_messages"):
+        return _vectors(prefix=target.partition("_")[0] + "_")
+    if target in ("node_member", "node_representative"):
+        return dict(_node_inputs())
+    if target == "frames":
+        return _vectors("native_frame") | {"two": b"\x05" + encode_frame({"id": 1, "do": "ping"}) * 2}
+    if target == "session":
+        return dict(_requests())
+    if target == "client_protocol":
+        return dict(_answers())
+    if target == "config":
+        return dict(_configurations())
+    assert target == "capture", target
+    return {path.stem: gzip.decompress(path.read_bytes())[:2000] for path in _captures()}
+
+
+def _captures() -> list[Path]:
+    return sorted((ROOT / "tests" / "captures").glob("*.pcap.gz"))
+
+
+def _vectors(*kinds: str, prefix: str = "-") -> dict[str, bytes]:
+    found = {}
+    for path in sorted((ROOT / "protocol" / "vectors").glob("*.json")):
+        if path.stem in kinds or path.stem.startswith(prefix):
+            for vector in json.loads(path.read_text())["vectors"]:
+                found[f"{path.stem} {vector['name']}"] = bytes.fromhex(vector["hex"])
+    return found
+
+
+@lru_cache(maxsize=1)
+def _captured() -> dict[str, bytes]:
+    """Packets of real nodes, no two of a capture with the same type and length."""
+    found = {}
+    for path in _captures():
+        known: set[tuple[bytes, int]] = set()
+        for datagram in parse_datagrams(gzip.decompress(path.read_bytes())):
+            kind = (datagram.payload[3:4], len(datagram.payload))
+            if kind not in known and len(known) < SEEDS_PER_CAPTURE:
+                known.add(kind)
+                found[f"{path.stem} {datagram.frame}"] = datagram.payload
+    return found
+
+
+def _payloads() -> dict[str, bytes]:
+    mcast = {name: data for name, data in _captured().items() if data[3] == PacketType.MCAST and data[4] != 1}
+    return {name: data[45:] for name, data in mcast.items()}
+
+
+def _several(packets: dict[str, bytes]) -> bytes:
+    return b"".join(chunk(index & 3, data[:600]) for index, data in enumerate(list(packets.values())[:8]))
+
+
+def _node_inputs() -> Iterator[tuple[str, bytes]]:
+    """Each kind of packet in several phases: as it was received, and slightly changed."""
+    datagrams = meeting().datagrams
+    seen: set[tuple[int, int]] = set()
+    for number, (data, source) in enumerate(datagrams):
+        if (data[3], len(data)) in seen:
+            continue
+        seen.add((data[3], len(data)))
+        sender = int(source.rpartition(".")[2])
+        again = chunk(RECORDED, struct.pack("<H", number))
+        token_changed = chunk(RECORDED, struct.pack("<HHB", number, 17, 255))
+        for phase in (0, 60, 130, 255):
+            body = chunk(RAW + 4 * (sender - 1), data) + again + token_changed + chunk(WAIT, b"\x2c\x01")
+            yield f"packet {number} in {phase}", bytes([phase]) + body
+    lost = chunk(WAIT, struct.pack("<H", 400))
+    for phase in (20, 40, 90, 255):
+        yield f"alone in {phase}", bytes([phase]) + lost * 4
+
+
+_EXAMPLES: Final[dict[str, object]] = {
+    "group": b"g", "pid": 7, "data": b"hello", "guarantee": "safe", "key": "totem.token", "value": 3000, "type": "u32",
+    "step": 1, "prefix": "totem.", "exact": False, "nodeid": 1, "votes": 1, "reason": "why", "id": 5, "current": True,
+    "kind": "request",
+}  # fmt: skip
+
+
+def _requests() -> Iterator[tuple[str, bytes]]:
+    everything = b""
+    for number, request in enumerate(REQUESTS.values(), 10):
+        given = {argument.name: _EXAMPLES.get(argument.name, 1) for argument in request.arguments}
+        body: bytes = msgpack.packb({"id": number, "do": request.name, "with": given})
+        one = chunk(5, body)
+        if request.name not in ("shutdown", "kill"):
+            everything += one
+        join = chunk(5, msgpack.packb({"id": 5, "do": "cpg_join", "with": {"group": b"g"}}))
+        yield request.name, join + one + chunk(7, body)
+    yield "everything", everything
+    yield "raw", chunk(0, encode_frame({"id": 1, "do": "ping"}) + encode_frame({"id": 2, "do": "status"}))
+
+
+def _answers() -> Iterator[tuple[str, bytes]]:
+    member = {"nodeid": 1, "pid": 2, "reason": "join"}
+    ring: dict[str, Any] = {"rep": 1, "seq": 8}
+    frames: dict[str, dict[str, Any]] = {
+        "reply": {"id": 1, "ok": {"members": [member], "groups": [], "value": 3, "type": "u32", "key": "a.b"}},
+        "error": {"id": 1, "error": {"code": "try_again", "message": "later"}},
+        "message": {"event": "message", "of": 1, "data": {"group": b"g", "nodeid": 1, "pid": 2, "data": b"x"}},
+        "members": {"event": "members", "of": 1, "data": {"members": [member], "joined": [member], "left": []}},
+        "membership": {"event": "membership", "of": 1, "data": {"ring": ring, "members": [1], "kind": "regular"}},
+        "quorum": {"event": "quorum", "of": 1, "data": {"quorate": True, "ring": ring, "members": [1]}},
+        "changed": {"event": "changed", "of": 1, "data": {"key": "a.b", "old": None, "new": 1}},
+        "ready": {"event": "ready", "of": 0, "data": {}},
+        "closing": {"event": "closing", "of": 0, "data": {"reason": "stop"}},
+    }
+    for name, frame in frames.items():
+        yield name, b"\x01" + encode_frame(frame)
+    yield "all", b"\x01" + b"".join(map(encode_frame, frames.values()))
+    for name, data in _vectors("native_frame").items():
+        yield name, b"\x01" + data
+        yield f"{name} first", b"\x00" + data
+
+
+def _configurations() -> Iterator[tuple[str, bytes]]:
+    yield "small", small_text("10.0.0.1", "10.0.0.2").encode()
+    yield "named", small_text("alpha", "beta", totem="token: 5000\nip_version: ipv4", transport="udp").encode()
+    options = "two_node: 1\nwait_for_all: 1\nlast_man_standing: 1\nauto_tie_breaker: 1\nexpected_votes: 2"
+    logging = "debug: on\nlogfile: /tmp/x\nto_logfile: yes\nlogger_subsys {\nsubsys: QUORUM\ndebug: on\n}"
+    yield "options", small_text("10.0.0.1", "10.0.0.2", quorum=options, logging=logging).encode()
+    device = "device {\nmodel: net\nvotes: 1\nnet {\nhost: beta\n}\n}"
+    totem = "secauth: off\nnetmtu: 1400\nwindow_size: 50\nsend_join: 10\nconsensus: 4000\nrrp_mode: none"
+    yield "device", small_text("10.0.0.1", "10.0.0.2", totem=totem, quorum=device, transport="udp").encode()
+    ports = "mcastport: 5405\nmcastaddr: 239.1.2.3\nttl: 1\nbindnetaddr: 10.0.0.0"
+    yield "udp", small_text("10.0.0.1", "10.0.0.2", interface=ports, transport="udp").encode()
+    access = "uidgid {\nuid: root\ngid: 5\n}\n\n\n\fuidgid {\nuid: hacluster\n}\n"
+    yield "access", (small_text("fd00::1", "10.0.0.2") + access).encode()
