@@ -4,13 +4,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+SECONDS ?= 60
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench fuzz clean
 
 help:
 	@echo "make demo    three daemons on this machine: one order, a crash, quorum lost and healed (no root)"
 	@echo "make test    lint and all tests; those with network namespaces and real corosync need root (see README.md)"
 	@echo "make lint    ruff, mypy, import-linter"
+	@echo "make fuzz    coverage-guided fuzzing of all that takes bytes from outside; SECONDS=60 for all targets together"
 	@echo "make bench   latency of ordered delivery, totemd beside corosync (root)"
 	@echo "make clean   remove what the above made"
 
@@ -30,6 +32,13 @@ lint: $(VENV)/installed
 
 test: lint
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+$(VENV)/fuzz-installed: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[fuzz]"
+	touch $@
+
+fuzz: $(VENV)/fuzz-installed
+	$(BIN)/python tests/fuzz/run_fuzz.py --seconds $(SECONDS)
 
 bench: $(VENV)/installed
 	$(BIN)/python bench/latency.py
