@@ -125,7 +125,9 @@ class Lab:
         parts = []
         for node in self.nodes:
             state = str(node.view()) if node.running() else "does not run"
-            tail = "\n    ".join(node.log_text(whole=True).splitlines()[-log_lines:])
+            # Dropped datagrams can be many, and are seldom what one looks for.
+            lines = [line for line in node.log_text(whole=True).splitlines() if "datagram from" not in line]
+            tail = "\n    ".join(lines[-log_lines:])
             parts.append(f"{node!r}: {state}\n    {tail}")
         return "\n".join(parts)
 
