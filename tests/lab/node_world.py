@@ -20,6 +20,7 @@ from totemd.config import load
 from totemd.config.model import Configuration
 from totemd.errors import ServiceError
 from totemd.ids import NodeId, RingId
+from totemd.limits import MESSAGE_SIZE_MAX
 from totemd.node import Node
 from totemd.node.effects import Exit, NodeEffect
 from totemd.services.cpg import CpgDelivered, CpgMembershipChanged
@@ -434,7 +435,8 @@ class World:
                 ("window", len(core.window), 16384),
                 ("recovery window", len(core.recovery_window), 16384),
                 ("recovery queue", len(core.recovery_queue), 16384),
-                ("queue", len(core.queue), core.queue_max + 64),
+                # one message more, of which a part was sent on a ring that ended
+                ("queue", len(core.queue), core.queue_max + MESSAGE_SIZE_MAX // core.payload_size + 64),
                 ("transitional queue", len(core.transitional_queue), core.queue_max),
                 ("miss counts", len(core.miss_counts), 16384),
                 ("proc", len(core.proc), self.count),
