@@ -1,0 +1,285 @@
+"""One run of a node's daemon on a simulated host: what `shell` does for a real one, in virtual time.
+
+Datagrams wait in bounded socket buffers; a turn reads what has arrived, as `shell/transport.py` does; a ring number is
+durable only after the disk has answered, and what the node wants done after it waits until then.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from math import inf
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+from totemd.errors import ServiceError
+from totemd.node import Node
+from totemd.node.effects import Exit, NodeEffect, PersistFile, ReadConfiguration
+from totemd.services.votequorum.service import EV_TRACKING_FILE
+from totemd.sim.history import End, Ended, Event
+from totemd.sim.host import CLOCK_GRAIN_S, Host
+from totemd.sim.process import Process
+from totemd.sim.render import datagram_line, state_line
+from totemd.totem.core import State
+from totemd.totem.effects import Broadcast, Log, PersistRingSeq, Unicast
+from totemd.wire.packets import PacketType
+
+if TYPE_CHECKING:
+    from totemd.sim.world import World
+
+BATCH_MAX: Final = 256
+DATA_BUFFER_BYTES: Final = 1024 * 1024
+TOKEN_BUFFER_PACKETS: Final = 1000
+"""What the two sockets hold while nobody reads; more is lost."""
+
+PENDING_EFFECTS_MAX: Final = 100_000
+TURN_MIN_S: Final = 0.00002
+TURN_SPREAD_S: Final = 0.00008
+RELOAD_S: Final = 0.005
+
+_TO_TOKEN_SOCKET: Final = (PacketType.ORF_TOKEN, PacketType.COMMIT_TOKEN)
+_PHASES: Final = {"gather": State.GATHER, "commit": State.COMMIT, "recovery": State.RECOVERY}
+
+
+class Life:
+    """A daemon from its start to its end. `number` is unique in the world."""
+
+    def __init__(self, world: "World", host: Host, number: int) -> None:
+        self.world = world
+        self.host = host
+        self.nodeid = host.nodeid
+        self.number = number
+        self.alive = True
+        self.leaving = False
+        self.dies_in: tuple[str, int] | None = None
+        """The phase in which this life ends, and after how many effects in it."""
+        self._tokens: deque[tuple[bytes, str]] = deque()
+        self._inbox: deque[tuple[bytes, str]] = deque()
+        self._inbox_bytes = 0
+        self._turn_at = inf
+        self._persisting = False
+        self._ring_seq_in_flight: int | None = None
+        self._files_in_flight: dict[str, bytes] = {}
+        self._pending: deque[NodeEffect] = deque()
+        tracked = host.files.get(EV_TRACKING_FILE)
+        self.process = Process(self)
+        self.node = Node(
+            world.configuration(self.nodeid),
+            stored_ring_seq=host.ring_seq or 0,
+            tracked_expected_votes=int.from_bytes(tracked, "little") if tracked and len(tracked) == 4 else None,
+            incarnation=str(number),
+            own_uid=0,
+            random=Random(f"{world.schedule.seed} life {number}").random,
+            emit=self._emit,
+            now=host.clock(world.now),
+        )
+        self.process.connect()
+
+    def start(self) -> None:
+        """Begin."""
+        self.call(lambda: self.node.start(self.host.clock(self.world.now)))
+        self.process.join()
+
+    # Inputs
+
+    def call(self, action: Callable[[], object]) -> None:
+        """Have the node do something now. ServiceErrors are the caller's; nothing else may come out of a node."""
+        if not self.alive:
+            return
+        self.node.now = self.host.clock(self.world.now)
+        try:
+            action()
+        except ServiceError:
+            self._wake()
+            raise
+        except Exception as error:
+            self.world.defect(self, error)
+        self._wake()
+
+    def arrive(self, data: bytes, source: str) -> None:
+        """A datagram is at this host."""
+        if not self.alive or not self.host.link_up:
+            return
+        if not self.world.schedule.one_socket and len(data) > 3 and data[3] in _TO_TOKEN_SOCKET:
+            if len(self._tokens) < TOKEN_BUFFER_PACKETS:
+                self._tokens.append((data, source))
+        elif self._inbox_bytes + len(data) <= DATA_BUFFER_BYTES:
+            self._inbox.append((data, source))
+            self._inbox_bytes += len(data)
+        if self.host.busy_until <= self.world.now:
+            self._turn()
+        else:
+            self._plan(self.host.busy_until)
+
+    def _plan(self, at: float) -> None:
+        """Have a turn at world time `at`, if none comes sooner. One that comes too soon plans the next."""
+        if at < self._turn_at:
+            self._turn_at = at
+            self.world.at(at, self._planned, at)
+
+    def _planned(self, at: float) -> None:
+        if at != self._turn_at or not self.alive:
+            return
+        self._turn_at = inf
+        if self.world.now < self.host.busy_until:
+            self._plan(self.host.busy_until)
+        elif self._inbox or self._tokens or self.host.moment(self.node.next_deadline()) <= self.world.now:
+            self._turn()
+        else:
+            self._wake()
+
+    def _turn(self) -> None:
+        """Handle what has arrived and what is due."""
+        world, host, node = self.world, self.host, self.node
+        now = host.clock(world.now)
+        if world.trace is not None:
+            waiting = len(self._tokens) + len(self._inbox)
+            world.trace.line(world.now, self.nodeid, f"turn, {waiting} waiting, {state_line(node.ring.core)}")
+        world.steps += 1
+        try:
+            datagrams, exhausted = self._receive()
+            if datagrams:
+                if world.trace is not None:
+                    for data, source in datagrams:
+                        world.trace.line(world.now, self.nodeid, f"from {source}: {datagram_line(data)}")
+                node.receive_datagrams(datagrams, now, exhausted=exhausted)
+            if node.next_deadline() <= now:
+                if world.trace is not None:
+                    world.trace.line(world.now, self.nodeid, "timer")
+                node.handle_timer(now)
+        except Exception as error:
+            world.defect(self, error)
+        took_s = (TURN_MIN_S + TURN_SPREAD_S * host.random.random()) * host.slowness
+        host.busy_until = max(host.busy_until, world.now + took_s)
+        self._die_if_due()
+        self._wake()
+
+    def _receive(self) -> tuple[list[tuple[bytes, str]], bool]:
+        """As the daemon's transport does it."""
+        datagrams = []
+        if self._tokens:
+            datagrams.append(self._tokens.popleft())
+            data = datagrams[0][0]
+            counts = int.from_bytes(data[13:17], "little")
+            if len(data) >= 17 and data[3] == PacketType.ORF_TOKEN and self.node.has_all_up_to(counts):
+                return datagrams, False
+        for _ in range(min(BATCH_MAX, len(self._inbox))):
+            datagrams.append(self._inbox.popleft())
+            self._inbox_bytes -= len(datagrams[-1][0])
+        return datagrams, not self._inbox
+
+    def _wake(self) -> None:
+        """Plan the next turn."""
+        if not self.alive:
+            return
+        now = self.world.now
+        at = now if self._inbox or self._tokens else self.host.moment(self.node.next_deadline())
+        if at == inf:
+            return
+        busy_until = self.host.busy_until
+        if at <= now and busy_until <= now:
+            # Never twice in the same instant: a node without end would stop the world.
+            at = now + CLOCK_GRAIN_S
+        self._plan(max(at, busy_until))
+
+    # Effects
+
+    def _emit(self, effect: NodeEffect) -> None:
+        if not self.alive:
+            return
+        if self.world.trace is not None:
+            self.world.trace.effect(self.world.now, self.nodeid, effect)
+        if self._persisting:
+            self._pending.append(effect)
+            if len(self._pending) > PENDING_EFFECTS_MAX:
+                self.end(End.EXIT, "the disk does not answer")
+        else:
+            self._perform(effect)
+        self._die_if_due()
+
+    def _perform(self, effect: NodeEffect) -> None:
+        world, host = self.world, self.host
+        if isinstance(effect, Unicast):
+            world.transmit(host, effect.nodeid, effect.data)
+        elif isinstance(effect, Broadcast):
+            for nodeid in world.hosts:
+                if nodeid != self.nodeid:
+                    world.transmit(host, nodeid, effect.data)
+        elif isinstance(effect, PersistRingSeq):
+            self._persisting = True
+            self._ring_seq_in_flight = effect.seq
+            world.at(world.now + host.disk_answers_after(), self._persisted, effect.seq)
+        elif isinstance(effect, PersistFile):
+            self._files_in_flight[effect.name] = effect.data
+            world.at(world.now + host.disk_answers_after(), self._file_written, effect.name)
+        elif isinstance(effect, ReadConfiguration):
+            world.at(world.now + RELOAD_S, self._configuration_read)
+        elif isinstance(effect, Exit):
+            self.end(End.LEAVE if self.leaving else End.EXIT, effect.reason)
+        else:
+            assert isinstance(effect, Log)
+
+    def _persisted(self, seq: int) -> None:
+        host = self.host
+        if not self.alive:
+            return
+        if host.busy_until > self.world.now:
+            self.world.at(host.busy_until, self._persisted, seq)
+            return
+        self._ring_seq_in_flight = None
+        if host.disk_refuses:
+            host.disk_refuses = False
+            # As the daemon does it: what claims a number that is not durable must not go out, all else must.
+            claims = (Unicast, Broadcast, PersistRingSeq)
+            self._pending = deque(effect for effect in self._pending if not isinstance(effect, claims))
+            self._resume()
+            self.call(lambda: self.node.persist_failed("no space left on device", host.clock(self.world.now)))
+            self._resume()
+            return
+        host.ring_seq = seq
+        self._resume()
+        self._wake()
+
+    def _resume(self) -> None:
+        self._persisting = False
+        while self._pending and not self._persisting and self.alive:
+            self._perform(self._pending.popleft())
+
+    def _file_written(self, name: str) -> None:
+        # The latest content: a write that follows an unfinished one replaces it.
+        if self.alive and name in self._files_in_flight:
+            self.host.files[name] = self._files_in_flight.pop(name)
+
+    def _configuration_read(self) -> None:
+        if self.host.busy_until > self.world.now:
+            self.world.at(self.host.busy_until, self._configuration_read)
+            return
+        configuration = self.world.configuration(self.nodeid)
+        self.call(lambda: self.node.configuration_read(configuration, self.host.clock(self.world.now)))
+
+    # The end
+
+    def _die_if_due(self) -> None:
+        if self.dies_in is None or not self.alive:
+            return
+        phase, effects = self.dies_in
+        state = self.node.ring.state
+        within = state is State.OPERATIONAL and self.node.synchronizing if phase == "sync" else state is _PHASES[phase]
+        if within and effects <= 0:
+            self.host.in_flight_survives = self.host.random.random() < 0.5
+            self.end(End.CRASH, f"in phase {phase}")
+        elif within:
+            self.dies_in = phase, effects - 1
+
+    def end(self, how: End, reason: str) -> None:
+        """Nothing of this life follows."""
+        if self.alive:
+            self.note(Ended(self.world.now, self.nodeid, self.number, how, reason))
+            self.alive = False
+            if self.host.in_flight_survives:
+                if self._ring_seq_in_flight is not None:
+                    self.host.ring_seq = self._ring_seq_in_flight
+                self.host.files.update(self._files_in_flight)
+
+    def note(self, event: Event) -> None:
+        """An event for the history."""
+        if self.alive:
+            self.world.note(event)

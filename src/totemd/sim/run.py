@@ -1,0 +1,110 @@
+"""One seed, played and checked."""
+
+from typing import Final
+
+from totemd.record import record
+from totemd.sim.checkers import check_all
+from totemd.sim.faults import Faults
+from totemd.sim.generate import generate
+from totemd.sim.history import History, Limits, Violation
+from totemd.sim.schedule import Schedule
+from totemd.sim.trace import Trace
+from totemd.sim.world import World
+
+SETTLE_TOKENS: Final = 60
+"""Within so many token timeouts (the longest that is configured in the run) after the calm all is well: one ring of all
+living nodes that has synchronized, and every message delivered."""
+
+SETTLE_PER_NODE_S: Final = 0.5
+"""The same bound's part for each node: all of them may have to be believed dead one after the other."""
+
+
+@record
+class Outcome:
+    """What became of a run."""
+
+    seed: int
+    schedule: Schedule
+    history: History
+    violations: list[Violation]
+    trace_digest: str
+    """Of the trace, if there was one."""
+    steps: int
+    """Turns of nodes."""
+    packets: int
+    virtual_s: float
+    settled_s: float | None
+    """How long after the calm all was well."""
+
+
+def run_seed(
+    seed: int,
+    *,
+    nodes: tuple[int, int],
+    faults: Faults,
+    schedule: Schedule | None = None,
+    trace: Trace | None = None,
+) -> Outcome:
+    """Play the schedule of `seed`, or `schedule` instead of it, and check its history.
+
+    ConfigError: the schedule's configuration is not valid. Nothing else is raised: what nodes do wrong, exceptions
+    included, are violations.
+    """
+    if schedule is None:
+        schedule = generate(seed, nodes, faults)
+    bound_s = settle_bound_s(schedule)
+    world = World(schedule, trace)
+    world.run(bound_s)
+    limits = Limits(quorum_gives_up=quorum_gives_up(schedule), settle_s=bound_s)
+    violations = [*world.violations, *_own_checks(world), *check_all(world.history, limits)]
+    return Outcome(
+        seed=schedule.seed,
+        schedule=schedule,
+        history=world.history,
+        violations=violations,
+        trace_digest=trace.digest if trace is not None else "",
+        steps=world.steps,
+        packets=world.packets,
+        virtual_s=world.now,
+        settled_s=world.settled_s,
+    )
+
+
+def _own_checks(world: World) -> list[Violation]:
+    """What a history does not show."""
+    found = []
+    if world.settled_s is None:
+        text = f"not all is well {world.now - world.schedule.calm_s:.1f} s after the calm: {world.unfinished()}"
+        found.append(Violation("settles", "MEM-1", text, world.now))
+    elif not world.settled():
+        text = f"what was well after {world.settled_s:.1f} s did not stay so: {world.unfinished()}"
+        found.append(Violation("settles", "MEM-1", text, world.now))
+    ended = world.ended_unasked()
+    if ended is not None:
+        text = f"node {ended.node} (life {ended.life}) ended by itself: {ended.reason}"
+        found.append(Violation("stays alive", "MEM-1", text, ended.time))
+    return found
+
+
+def settle_bound_s(schedule: Schedule) -> float:
+    """Within how many seconds after the calm all must be well."""
+    reloads = (int(float(action.arguments[0])) for action in schedule.actions if action.verb == "reload")
+    token_s = max([schedule.token_ms, *reloads]) / 1000
+    return SETTLE_TOKENS * token_s + SETTLE_PER_NODE_S * schedule.nodes
+
+
+def quorum_gives_up(schedule: Schedule) -> str:
+    """Which option or request of this schedule lets two components be quorate at once; empty if none does.
+
+    `two_node` makes one vote enough, so both halves of a partition have it. `last_man_standing` and `allow_downscale`
+    lower the expected votes of those who stay, which those who left do not learn. Fewer expected votes than there are,
+    and other votes than configured, are known only where they were set.
+    """
+    options = [key for key, value in schedule.quorum if value == "1"]
+    given_up: list[str] = [key for key in ("two_node", "last_man_standing", "allow_downscale") if key in options]
+    total = sum(schedule.votes)
+    if any(action.verb == "expect" and float(action.arguments[0]) < total for action in schedule.actions):
+        given_up.append("expected votes below the sum of all votes")
+    if any(action.verb == "vote" for action in schedule.actions):
+        given_up.append("votes changed at run time")
+    return ", ".join(given_up)

@@ -1,0 +1,412 @@
+"""A cluster in a virtual world: production `Node` objects, one clock, and a schedule of what is done to them.
+
+Packets cross the network as bytes, so the codecs are always in the loop. Everything that happens is an entry in one
+heap, ordered by time and then by when it was entered, so a schedule has one history only.
+"""
+
+import heapq
+from collections.abc import Callable
+from functools import lru_cache
+from traceback import extract_tb
+from typing import Any, Final
+
+from totemd.config import load
+from totemd.config.model import Configuration
+from totemd.errors import ServiceError
+from totemd.ids import NodeId
+from totemd.sim.history import Calm, End, Ended, Event, History, Started, Violation
+from totemd.sim.host import Host
+from totemd.sim.life import Life
+from totemd.sim.network import Network
+from totemd.sim.schedule import Action, Schedule
+from totemd.sim.trace import NETWORK, Trace
+from totemd.totem.core import State
+
+LOOK_S: Final = 0.02
+"""How often bounds are checked and the end is looked for."""
+
+STEPS_MAX: Final = 5_000_000
+"""Turns of nodes in one run; a run that needs more goes in circles."""
+
+LINGER_S: Final = 0.3
+"""How long a cluster that is whole is watched for whether it stays so."""
+
+DOWNCHECK_S: Final = 0.1
+"""How long after its interface a node notices."""
+
+WORKLOAD: Final = frozenset(("send", "part", "join", "expect", "vote", "reload"))
+"""Verbs that are no faults, and so may come after the calm."""
+
+
+def address(nodeid: NodeId) -> str:
+    """Where a node is."""
+    return f"10.0.0.{nodeid}"
+
+
+@lru_cache(maxsize=512)
+def configuration(
+    votes: tuple[int, ...],
+    totem: tuple[tuple[str, str], ...],
+    quorum: tuple[tuple[str, str], ...],
+    nodeid: NodeId,
+) -> Configuration:
+    """What node `nodeid` reads from its configuration file. ConfigError if that is wrong."""
+    nodes = "".join(
+        f"node {{\n ring0_addr: {address(i)}\n nodeid: {i}\n quorum_votes: {n}\n}}\n" for i, n in enumerate(votes, 1)
+    )
+    totem_lines = "".join(f" {key}: {value}\n" for key, value in totem)
+    quorum_lines = "".join(f" {key}: {value}\n" for key, value in quorum)
+    text = (
+        f"totem {{\n version: 2\n cluster_name: simulation\n transport: udp\n{totem_lines}}}\n"
+        f"nodelist {{\n{nodes}}}\nquorum {{\n provider: corosync_votequorum\n{quorum_lines}}}\n"
+    )
+    return load(text, file="simulation", resolve=lambda name, version: [name], local_addresses=[address(nodeid)])
+
+
+class World:
+    """Plays one schedule."""
+
+    def __init__(self, schedule: Schedule, trace: Trace | None = None) -> None:
+        self.schedule = schedule
+        self.trace = trace
+        self.now = 0.0
+        self.steps = 0
+        self.packets = 0
+        self.history: History = []
+        self.violations: list[Violation] = []
+        self.settled_s: float | None = None
+        """How long after the calm all was well; None if it never was."""
+        self.hosts = {nodeid: Host(nodeid, schedule.seed) for nodeid in range(1, schedule.nodes + 1)}
+        self.lives: dict[NodeId, Life] = {}
+        self.peaks: dict[str, int] = {}
+        self._addresses = {nodeid: address(nodeid) for nodeid in self.hosts}
+        self._totem = {nodeid: dict(schedule.totem) for nodeid in self.hosts}
+        self._network = Network(schedule.seed, schedule.nodes, schedule.link)
+        self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._event_count = 0
+        self._life_count = 0
+        self._calm = False
+        for action in schedule.actions:
+            self.at(action.at_s, self._act, action)
+        self.at(schedule.calm_s, self._make_calm)
+
+    def configuration(self, nodeid: NodeId) -> Configuration:
+        """What the node's file holds now."""
+        schedule = self.schedule
+        return configuration(schedule.votes, tuple(self._totem[nodeid].items()), schedule.quorum, nodeid)
+
+    # Time
+
+    def at(self, time: float, action: Callable[..., None], *arguments: Any) -> None:
+        """Have `action` done at `time`."""
+        self._event_count += 1
+        heapq.heappush(self._events, (time, self._event_count, action, arguments))
+
+    def run(self, settle_s: float) -> None:
+        """Play the schedule, and after its calm until all is well, at most `settle_s`, and a little longer."""
+        self._run_until(max([self.schedule.calm_s, *(action.at_s for action in self.schedule.actions)]) + LOOK_S)
+        if self._run_until(self.schedule.calm_s + settle_s, self.settled):
+            self.settled_s = self.now - self.schedule.calm_s
+            self._run_until(self.now + LINGER_S)
+
+    def _run_until(self, end: float, until: Callable[[], bool] | None = None) -> bool:
+        events = self._events
+        look_at = self.now
+        while events and events[0][0] <= end:
+            time, _, action, arguments = heapq.heappop(events)
+            if time > self.now:
+                self.now = time
+            action(*arguments)
+            if self.now >= look_at:
+                look_at = self.now + LOOK_S
+                self._check_bounds()
+                if self.steps > STEPS_MAX:
+                    self._violated("bounded work", "MEM-1", f"more than {STEPS_MAX} turns in {self.now:.1f} s")
+                    return False
+                if until is not None and until():
+                    return True
+        self.now = max(self.now, end)
+        return until is not None and until()
+
+    # What nodes do to each other
+
+    def transmit(self, host: Host, target: NodeId, data: bytes) -> None:
+        """A packet leaves `host`, or not."""
+        if not host.link_up or host.chokes(self.now):
+            return
+        self.packets += 1
+        for arrival in self._network.arrivals(host.nodeid, target, self.now):
+            self.at(arrival, self._arrive, host.nodeid, target, data)
+
+    def _arrive(self, source: NodeId, target: NodeId, data: bytes) -> None:
+        life = self.lives.get(target)
+        if life is not None:
+            life.arrive(data, self._addresses[source])
+
+    # What is recorded
+
+    def note(self, event: Event) -> None:
+        """Append to the history."""
+        self.history.append(event)
+        if self.trace is not None:
+            self.trace.event(event)
+
+    def defect(self, life: Life, error: Exception) -> None:
+        """An exception came out of a node: a violation, and this life's end."""
+        place = extract_tb(error.__traceback__)[-1]
+        where = f"{place.filename.rpartition('/')[2]}:{place.lineno} in {place.name}"
+        self._violated(
+            "no exception escapes", "ORD-1", f"node {life.nodeid}: {type(error).__name__}: {error} ({where})"
+        )
+        life.end(End.CRASH, "an exception escaped")
+
+    def _violated(self, promise: str, anchor: str, text: str) -> None:
+        if not any(known.property == promise for known in self.violations):
+            self.violations.append(Violation(promise, anchor, text, self.now))
+            if self.trace is not None:
+                self.trace.line(self.now, NETWORK, f"VIOLATED {promise}: {text}")
+
+    # What the schedule does
+
+    def _act(self, action: Action) -> None:
+        if self._calm and action.verb not in WORKLOAD:
+            return
+        life = self.lives.get(action.node)
+        if action.verb in _LIFE_ACTIONS and action.verb != "crash" and self.hosts[action.node].busy_until > self.now:
+            # The daemon is busy, or stopped: clients wait.
+            self.at(self.hosts[action.node].busy_until, self._act, action)
+            return
+        if self.trace is not None:
+            self.trace.line(self.now, NETWORK, f"= {action}")
+        if action.verb == "start":
+            if life is None or not life.alive:
+                self._start(self.hosts[action.node])
+        elif action.verb in _NETWORK_ACTIONS:
+            _NETWORK_ACTIONS[action.verb](self._network, *action.arguments)
+        elif action.verb in _HOST_ACTIONS:
+            _HOST_ACTIONS[action.verb](self, self.hosts[action.node], *map(float, action.arguments))
+        elif action.verb == "ghost":
+            self._haunt(self.hosts[action.node], *action.arguments)
+        elif life is not None and life.alive:
+            try:
+                _LIFE_ACTIONS[action.verb](self, life, *map(float, action.arguments))
+            except ServiceError:
+                # Refused, as a client may be.
+                return
+
+    def _start(self, host: Host) -> None:
+        self._life_count += 1
+        life = Life(self, host, self._life_count)
+        self.lives[host.nodeid] = life
+        self.note(Started(self.now, host.nodeid, life.number, host.ring_seq))
+        life.start()
+
+    def _haunt(self, host: Host, phase: str, effects: str) -> None:
+        life = self.lives.get(host.nodeid)
+        if life is None or not life.alive:
+            self._start(host)
+        self.lives[host.nodeid].dies_in = phase, int(float(effects))
+
+    def crash(self, life: Life, survives: float) -> None:
+        """The daemon is gone; what it was writing is there in part of the cases."""
+        life.host.in_flight_survives = bool(survives)
+        life.end(End.CRASH, "killed")
+
+    def leave(self, life: Life) -> None:
+        """The daemon is told to stop."""
+        life.leaving = True
+        life.call(lambda: life.node.leave(life.host.clock(self.now)))
+
+    def reload(self, life: Life, token_ms: float) -> None:
+        """The file has another token timeout."""
+        self._totem[life.nodeid]["token"] = str(int(token_ms))
+        life.call(lambda: life.node.request_reload(lambda error: None))
+
+    def expect(self, life: Life, votes: float) -> None:
+        """Expected votes of the whole cluster."""
+        if life.node.votequorum is not None:
+            votequorum = life.node.votequorum
+            life.call(lambda: votequorum.set_expected(int(votes)))
+
+    def vote(self, life: Life, nodeid: float, votes: float) -> None:
+        """A node's votes."""
+        if life.node.votequorum is not None:
+            votequorum = life.node.votequorum
+            life.call(lambda: votequorum.set_votes(int(nodeid), int(votes)))
+
+    def interface_down(self, host: Host, seconds: float) -> None:
+        """The interface is down for a while."""
+        if host.link_up:
+            host.link_up = False
+            self.at(self.now + DOWNCHECK_S * host.random.random(), self._interface_seen, host, False)
+            self.at(self.now + seconds, self._interface_up, host)
+
+    def _interface_up(self, host: Host) -> None:
+        if not host.link_up:
+            host.link_up = True
+            self.at(self.now + DOWNCHECK_S * host.random.random(), self._interface_seen, host, True)
+
+    def _interface_seen(self, host: Host, up: bool) -> None:
+        life = self.lives.get(host.nodeid)
+        if host.busy_until > self.now:
+            self.at(host.busy_until, self._interface_seen, host, up)
+        elif life is not None and host.link_up == up:
+            life.call(lambda: life.node.interface_changed(up=up, now=host.clock(self.now)))
+
+    def _make_calm(self) -> None:
+        self._calm = True
+        self._network.calm()
+        for nodeid, host in self.hosts.items():
+            host.calm(self.now)
+            self._interface_up(host)
+            life = self.lives.get(nodeid)
+            if life is not None:
+                life.dies_in = None
+                life.call(lambda: None)
+        self.note(Calm(self.now, tuple(nodeid for nodeid, life in sorted(self.lives.items()) if life.alive)))
+
+    # What is looked at
+
+    @property
+    def living(self) -> list[Life]:
+        """The lives that go on, by node."""
+        return [life for _, life in sorted(self.lives.items()) if life.alive]
+
+    def whole(self) -> bool:
+        """Whether all living nodes are in one ring that has synchronized."""
+        living = self.living
+        members = tuple(life.nodeid for life in living)
+        return all(
+            life.node.ring.state is State.OPERATIONAL
+            and life.node.ring.ring == living[0].node.ring.ring
+            and life.node.ring.members == members
+            and not life.node.synchronizing
+            for life in living
+        )
+
+    def settled(self) -> bool:
+        """Whether, besides, all processes are where they want to be and have heard all that they sent."""
+        return self.whole() and all(life.process.settled for life in self.living)
+
+    def _check_bounds(self) -> None:
+        """Nothing grows without bound."""
+        for life in self.lives.values():
+            if not life.alive:
+                continue
+            core = life.node.ring.core
+            for name, value, bound in (
+                ("window", len(core.window), 16384),
+                ("recovery window", len(core.recovery_window), 16384),
+                ("recovery queue", len(core.recovery_queue), 16384),
+                ("queue", len(core.queue), core.queue_max + 64),
+                ("transitional queue", len(core.transitional_queue), core.queue_max),
+                ("miss counts", len(core.miss_counts), 16384),
+                ("consensus sets", len(core.proc) + len(core.failed), 2 * len(self.hosts)),
+                ("newcomers", len(core.newcomers), len(self.hosts)),
+                ("loopback", len(core.loopback), 256),
+            ):
+                if value > self.peaks.get(name, 0):
+                    self.peaks[name] = value
+                    if value > bound:
+                        self._violated("bounded memory", "ORD-1", f"{name} of node {life.nodeid}: {value} > {bound}")
+
+    def unfinished(self) -> str:
+        """What is not as it should be in the end, for people."""
+        parts = []
+        for life in self.living:
+            ring, process = life.node.ring, life.process
+            parts.append(
+                f"node {life.nodeid}: {ring.state.value} in {ring.ring.rep}/{ring.ring.seq} with "
+                f"{','.join(map(str, ring.members))}, sync {life.node.sync.phase}, heard {process.own_heard} of "
+                f"{process.accepted} own messages, {'in' if process.joined else 'not in'} the group"
+            )
+        return "; ".join(parts)
+
+    def ended_unasked(self) -> Ended | None:
+        """The first daemon that ended by its own decision although its disk was well."""
+        return next(
+            (
+                event
+                for event in self.history
+                if isinstance(event, Ended) and event.how is End.EXIT and "cannot be stored" not in event.reason
+            ),
+            None,
+        )
+
+
+def _pause(world: World, host: Host, seconds: float) -> None:
+    host.busy_until = max(host.busy_until, world.now + seconds)
+
+
+def _stall(world: World, host: Host, seconds: float) -> None:
+    host.stand(seconds, world.now)
+
+
+def _jump(world: World, host: Host, seconds: float) -> None:
+    host.jump(seconds)
+    life = world.lives.get(host.nodeid)
+    if life is not None:
+        life.call(lambda: None)
+
+
+def _drift(world: World, host: Host, rate: float) -> None:
+    host.set_rate(rate, world.now)
+    life = world.lives.get(host.nodeid)
+    if life is not None:
+        life.call(lambda: None)
+
+
+def _slow(world: World, host: Host, factor: float, seconds: float) -> None:
+    host.slowness = max(1.0, factor)
+
+    def over() -> None:
+        host.slowness = 1.0
+
+    world.at(world.now + seconds, over)
+
+
+def _slowdisk(world: World, host: Host, seconds: float) -> None:
+    host.disk_delay_s = seconds
+
+
+def _baddisk(world: World, host: Host) -> None:
+    host.disk_refuses = True
+
+
+def _choke(world: World, host: Host, share: float, seconds: float) -> None:
+    host.choke_share = share
+    host.choke_until = world.now + seconds
+
+
+def _send(world: World, life: Life, count: float, size: float, safe: float) -> None:
+    life.process.send(int(count), int(size), bool(safe))
+
+
+_NETWORK_ACTIONS: Final[dict[str, Callable[..., None]]] = {
+    "split": Network.split,
+    "bridge": Network.bridge,
+    "oneway": Network.cut,
+    "heal": Network.heal,
+    "loss": lambda network, share: network.lose(float(share)),
+}
+_HOST_ACTIONS: Final[dict[str, Callable[..., None]]] = {
+    "pause": _pause,
+    "stall": _stall,
+    "jump": _jump,
+    "drift": _drift,
+    "slow": _slow,
+    "slowdisk": _slowdisk,
+    "baddisk": _baddisk,
+    "down": World.interface_down,
+    "choke": _choke,
+}
+_LIFE_ACTIONS: Final[dict[str, Callable[..., None]]] = {
+    "send": _send,
+    "part": lambda world, life: life.process.part(),
+    "join": lambda world, life: life.process.join(),
+    "expect": World.expect,
+    "vote": World.vote,
+    "reload": World.reload,
+    "crash": World.crash,
+    "leave": World.leave,
+}
