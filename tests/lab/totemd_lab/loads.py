@@ -18,10 +18,10 @@ from totemd_lab.places import LabError, Process
 SOURCE = Path(__file__).parent.parent / "cpg_load.c"
 
 
-def compile_client(source: Path, directory: Path) -> Path:
-    """Compile a libcpg program. Returns it."""
+def compile_client(source: Path, directory: Path, *libraries: str) -> Path:
+    """Compile a libcpg program, with further libraries ("-lm"). Returns it."""
     program = directory / source.stem
-    command = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(program), str(source), "-lcpg"]
+    command = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(program), str(source), "-lcpg", *libraries]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise LabError(result.stderr)

@@ -82,6 +82,11 @@ class Lab:
         """All nodes of one kind, ascending."""
         return [node for node in self.nodes if node.kind == kind]
 
+    def plug(self, node: Node, *, up: bool) -> None:
+        """Put the node's cable in, or pull it: its address stays, nothing passes."""
+        assert self._bridge is not None
+        self._bridge.set_port(node.nodeid, up)
+
     def start(self, nodes: Iterable[Node] | None = None) -> float:
         """Start nodes (default: all): in the same instant, unless corosync is among the ring's nodes.
 
