@@ -133,8 +133,20 @@ class Calm:
     nodes: tuple[NodeId, ...]
 
 
+@record
+class Measured:
+    """How much a queue, a buffer or the whole daemon holds, and how much it may."""
+
+    time: float
+    node: NodeId
+    life: LifeId
+    name: str
+    amount: int
+    bound: int
+
+
 Event: TypeAlias = (
-    Started | Ended | Configured | Synchronized | Accepted | Delivered | GroupChanged | QuorumChanged | Calm
+    Started | Ended | Configured | Synchronized | Accepted | Delivered | GroupChanged | QuorumChanged | Calm | Measured
 )
 
 History: TypeAlias = list[Event]
