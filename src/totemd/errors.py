@@ -13,6 +13,11 @@ TotemdError
 from enum import IntEnum
 
 
+def printable(text: str) -> str:
+    """`text` on one line that no terminal acts on: what is quoted from a file may hold anything."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class TotemdError(Exception):
     """Base of everything that totemd raises on purpose."""
 
@@ -74,6 +79,7 @@ class ConfigError(OperatorError):
     """A configuration file is wrong at `file`:`line` (line 0: the file as a whole), key `key`."""
 
     def __init__(self, text: str, *, file: str = "", line: int = 0, key: str = "") -> None:
+        text, key = printable(text), printable(key)
         place = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
         super().__init__(f"{place}{key + ': ' if key else ''}{text}")
         self.file = file

@@ -40,7 +40,7 @@ class Daemon:
             stored_ring_seq=0,
             tracked_expected_votes=None,
             incarnation="a1",
-            own_uid=0,
+            own_uid=os.geteuid(),
             random=lambda: 0.5,
             emit=self._emit,
             now=trio.current_time(),
