@@ -14,7 +14,6 @@ from random import Random
 
 from totemd.config import load
 from totemd.config.model import Configuration
-from totemd.errors import ServiceError
 from totemd.ids import NodeId
 from totemd.node import Node
 from totemd.node.effects import Exit, NodeEffect, PersistFile
@@ -325,10 +324,6 @@ class Cluster:
                 return until()
         return True
 
-    def discard_flying(self) -> None:
-        """Nothing is on its way any more."""
-        self._flying.clear()
-
     def formed(self, nodes: tuple[NodeId, ...]) -> bool:
         """Whether these nodes are one ring, installed by all and synchronized."""
         members = [self.members[nodeid] for nodeid in nodes if nodeid in self.members]
@@ -341,6 +336,3 @@ class Cluster:
         if core.ring != self.members[nodes[0]].core.ring:
             return False
         return not core.waiting_trans_ack if node is None else not node.synchronizing
-
-
-__all__ = ["Cluster", "Loss", "Member", "ServiceError"]

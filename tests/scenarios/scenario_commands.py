@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from scenario_cluster import Cluster, Loss, Member
 from totemd.errors import ServiceError
-from totemd.ids import NodeId, RingId
+from totemd.ids import NO_RING, NodeId, RingId
 from totemd.sim.render import effect_line, state_line, timers_line
 from totemd.totem.core import State
 from totemd.totem.effects import Log
@@ -35,6 +35,7 @@ from totemd.wire.packets import (
 Options: TypeAlias = dict[str, str]
 
 AWAIT_S = 30.0
+_EMPTY = CommitEntry(NO_RING, 0, 0, 0)
 TIMERS = ("token", "retransmit", "hold", "merge", "join", "consensus")
 
 
@@ -224,19 +225,19 @@ class Scenario:
     # Single events, for the table of states
 
     def _at(self, words: list[str], options: Options) -> None:
-        """at commit 2: three rings formed 1/12, of which node 3 has crashed; node 2 (or 1) just came into that state.
-        Nothing is on its way. `at operational` is before the crash."""
+        """at commit 2 [load]: three rings formed 1/9, of which node 3 has crashed; node 2 (or 1) just came into that
+        state. `load`: nodes 1 and 2 have three messages of the old ring. `at operational` is before the crash."""
         state, node = State(words[0]), words[1]
         self._make(["rings"], {"nodes": "4"})
         self._start(["1", "2", "3"], {})
         self._await(["formed", "1", "2", "3"], {})
         self.cluster.run(0.02, lambda: False)
+        if "load" in words:
+            self._send(["1", "m"], {"times": "3"})
+            self._await(["delivered", "2"], {"count": "3"})
         if state is not State.OPERATIONAL:
-            if "load" in words:
-                self._send(["1", "m"], {"times": "3"})
             self._crash(["3"], {})
             self._await(["state", node, state.value], {})
-        self.cluster.discard_flying()
         self._lines.clear()
 
     def _inject(self, words: list[str], options: Options) -> None:
@@ -262,9 +263,7 @@ class Scenario:
         self._tell(member, before)
 
     def _tell(self, member: Member, before: State) -> None:
-        effects = self.cluster.perform(member)
-        self.cluster.discard_flying()
-        for effect in effects:
+        for effect in self.cluster.perform(member):
             if not isinstance(effect, Log):
                 self._say(f"n{member.nodeid} {effect_line(effect)}")
         after = member.core.state
@@ -293,12 +292,11 @@ class Scenario:
             seq = _number(options.get("seq", "+0"), core.last_seq)
             return encode_orf_token(OrfToken(source, 0, seq, visit, seq, 0, ring, 0, 0, 0, ()))
         if kind == "commit":
-            return self._commit_token(member, options)
+            return self._commit_token(member, options, misquoted="misquoted" in words)
         raise ValueError(kind)
 
-    def _commit_token(self, member: Member, options: Options) -> bytes:
-        """With `complete`, the token that comes back filled in: the one that this node sent last, with all entries
-        like its own."""
+    def _commit_token(self, member: Member, options: Options, *, misquoted: bool) -> bytes:
+        """The entries up to `index` are filled in, as if all were like this node's own. `misquoted`: or nearly so."""
         core = member.core
         members = _nodes(options["members"])
         seq = _number(options.get("seq", "+4"), core.ring.seq)
@@ -307,13 +305,14 @@ class Scenario:
         entry_ring = core.old_ring if core.saved else core.ring
         entries = []
         for position, node in enumerate(members):
-            known = position < index or index == len(members)
-            entries.append(_entry(core.old_aru, core.high_delivered, entry_ring) if known and node else _entry(0, 0))
+            known = position < index
+            aru = core.old_aru + (misquoted and node == core.me)
+            entries.append(_entry(aru, core.high_delivered, entry_ring) if known else _EMPTY)
         return encode_commit_token(CommitToken(int(options["from"]), 0, ring, index, members, tuple(entries)))
 
 
-def _entry(aru: int, high_delivered: int, ring: RingId = RingId(0, 0)) -> CommitEntry:  # noqa: B008
-    return CommitEntry(ring, aru, high_delivered, int(ring.seq != 0))
+def _entry(aru: int, high_delivered: int, ring: RingId) -> CommitEntry:
+    return CommitEntry(ring, aru, high_delivered, 1)
 
 
 def _quorum_text(member: Member) -> str:

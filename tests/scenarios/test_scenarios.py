@@ -1,11 +1,13 @@
 """Every transcript tests/scenarios/*.txt happens again, line by line."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from scenario_commands import BadCommand, Scenario
+from totemd.totem.core import State
 
 HERE = Path(__file__).resolve().parent
 PROMPT = "> "
@@ -72,3 +74,12 @@ def test_unknown_commands_are_named() -> None:
         Scenario().run("dance 1")
     with pytest.raises(BadCommand, match="no cluster"):
         Scenario().run("start 1")
+
+
+def test_every_row_of_the_table_is_walked_in_every_state() -> None:
+    chapter = (HERE.parents[1] / "protocol" / "3-membership.md").read_text()
+    rows = re.findall(r"^\| \[(MEM-[A-Z]+)\] \|", chapter, re.MULTILINE)
+    assert len(rows) == 12
+    walked = re.findall(r"^# \[(MEM-[A-Z]+)\] ([A-Z]+)$", (HERE / "state_table.txt").read_text(), re.MULTILINE)
+    states = [state.name for state in State if state is not State.LEFT]
+    assert walked == [(row, state) for row in rows for state in states]
