@@ -5,14 +5,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 SECONDS ?= 60
+MIXED ?=
+SEED ?=
+CHAOS_ARGS ?=
 
-.PHONY: help demo test lint bench fuzz clean
+.PHONY: help demo test lint bench fuzz chaos clean
 
 help:
 	@echo "make demo    three daemons on this machine: one order, a crash, quorum lost and healed (no root)"
 	@echo "make test    lint and all tests; those with network namespaces and real corosync need root (see README.md)"
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make fuzz    coverage-guided fuzzing of all that takes bytes from outside; SECONDS=60 for all targets together"
+	@echo "make chaos   faults on five real daemons (root); SECONDS=60 of faults, MIXED=1 with real corosync, SEED= to repeat"
 	@echo "make bench   latency of ordered delivery, totemd beside corosync (root)"
 	@echo "make clean   remove what the above made"
 
@@ -39,6 +43,10 @@ $(VENV)/fuzz-installed: $(VENV)/installed
 
 fuzz: $(VENV)/fuzz-installed
 	$(BIN)/python tests/fuzz/run_fuzz.py --seconds $(SECONDS)
+
+chaos: $(VENV)/installed
+	PYTHONPATH=tests/lab:tests/chaos $(BIN)/python -m totemd_chaos --seconds $(SECONDS) \
+		$(if $(MIXED),--mixed) $(if $(SEED),--seed $(SEED)) $(CHAOS_ARGS)
 
 bench: $(VENV)/installed
 	$(BIN)/python bench/latency.py

@@ -1,10 +1,5 @@
-"""Fixtures of the integration tests, and when they are skipped.
+"""Fixtures of the integration tests, and when they are skipped."""
 
-A test that cannot run here is skipped with its reason; where CI is set everything has to run, so there it fails.
-"""
-
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -14,31 +9,13 @@ import pytest
 
 from totemd_lab.configuration import RingSettings
 from totemd_lab.loads import SOURCE, compile_client
+from totemd_lab.requirements import require
 from totemd_lab.ring import Lab, LabMaker, free_udp_port
-
-
-def _missing(item: pytest.Item) -> str | None:
-    """Why the test cannot run here, or None."""
-    if item.get_closest_marker("root") is not None:
-        if os.geteuid() != 0:
-            return "needs root for network namespaces"
-        for tool in ("ip", "nft", "nsenter", "unshare", "setpriv"):
-            if shutil.which(tool) is None:
-                return f"needs {tool} (packages iproute2, nftables, util-linux)"
-    if item.get_closest_marker("corosync") is not None:
-        if shutil.which("corosync") is None:
-            return "needs Debian's corosync"
-        if shutil.which("gcc") is None or not Path("/usr/include/corosync/cpg.h").exists():
-            return "needs gcc and libcpg-dev"
-    return None
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    reason = _missing(item)
-    if reason is not None:
-        refuse = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        refuse(reason)
+    require(item)
 
 
 @pytest.fixture(scope="session")
