@@ -23,6 +23,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rate", type=float, default=20.0, help="messages of each node per second (default 20)")
     parser.add_argument("--token-ms", type=int, default=600, help="the token timeout (default 600)")
     parser.add_argument("--settle", type=float, default=30.0, help="seconds until all is well again (default 30)")
+    parser.add_argument("--round", type=float, default=50.0, help="seconds of faults before each calm (default 50)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
     parser.add_argument("--keep", action="store_true", help="keep the recordings also without a violation")
     parser.add_argument("--schedule", action="store_true", help="print the first round's faults and end")
@@ -34,7 +35,16 @@ def main() -> int:
     options = _parser().parse_args()
     kinds = options.kinds or (MIXED if options.mixed else PURE)
     seed = options.seed or secrets.token_hex(4)
-    plan = Plan(kinds, options.seconds, seed, options.rate, options.token_ms, options.settle, options.keep)
+    plan = Plan(
+        kinds,
+        options.seconds,
+        seed,
+        rate_per_s=options.rate,
+        token_ms=options.token_ms,
+        settle_s=options.settle,
+        round_s=options.round,
+        keep=options.keep,
+    )
     if options.schedule:
         print(*draw_schedule(f"{seed}/0", plan.seconds, plan.terrain()), sep="\n")
         return EXIT_OK

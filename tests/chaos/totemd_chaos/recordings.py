@@ -56,6 +56,7 @@ class Reading:
     """The ring in which the recorder found its daemon, as long as that is all that is known."""
     cuts: list[str] = field(default_factory=list)
     """Connections that were lost without the daemon's end."""
+    changes: list[Configured] = field(default_factory=list)
 
 
 @dataclass
@@ -64,6 +65,8 @@ class Recordings:
 
     events: list[Event]
     cuts: list[str]
+    changes: list[Configured]
+    """Of our nodes, without the configurations in which a recorder found its daemon."""
 
 
 def read_recordings(
@@ -73,15 +76,18 @@ def read_recordings(
     runs = list(runs)
     events: list[Event] = []
     cuts: list[str] = []
+    changes: list[Configured] = []
     for node, path in enumerate(paths, 1):
         ours = kinds[node - 1] == "T"
         reading = Reading(node, ours, ours or real_configurations, ends_of(run for run in runs if run.node == node))
         with path.open() as file:
             events += _read(file, reading)
         cuts += reading.cuts
+        changes += reading.changes
     # Stable: the events of a life stay in their order.
     events.sort(key=lambda event: event.time)
-    return Recordings(events, cuts)
+    changes.sort(key=lambda event: event.time)
+    return Recordings(events, cuts, changes)
 
 
 def ends_of(runs: Iterable[DaemonRun]) -> list[tuple[float, End, str]]:
@@ -157,17 +163,25 @@ def _view(reading: Reading, time: float, words: list[str]) -> Iterator[Event]:
 def _configured(reading: Reading, time: float, words: list[str]) -> Iterator[Event]:
     if not reading.configurations:
         return
-    ring, lists = _ring(words[1]), (_ids(word) for word in words[2:])
+    event = _configuration(reading, time, words)
     reading.ring = None
-    yield Configured(time, reading.node, reading.life, ConfigurationKind(words[0]), ring, *lists)
-    if not reading.ours:
-        yield Synchronized(time, reading.node, reading.life, ring)
+    yield event
+    if reading.ours:
+        reading.changes.append(event)
+    else:
+        yield Synchronized(time, reading.node, reading.life, event.ring)
 
 
 def _found(reading: Reading, time: float, words: list[str]) -> Iterator[Event]:
     if reading.found:
-        yield from _configured(reading, time, words)
-        reading.ring = _ring(words[1])
+        event = _configuration(reading, time, words)
+        reading.ring = event.ring
+        yield event
+
+
+def _configuration(reading: Reading, time: float, words: list[str]) -> Configured:
+    lists = (_ids(word) for word in words[2:])
+    return Configured(time, reading.node, reading.life, ConfigurationKind(words[0]), _ring(words[1]), *lists)
 
 
 def _synchronized(reading: Reading, time: float, words: list[str]) -> Iterator[Event]:

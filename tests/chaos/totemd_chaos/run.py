@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from totemd.sim.checkers import ALL, check
-from totemd.sim.history import Calm, Configured, Event, Limits
+from totemd.sim.history import Calm, Event, Limits, Violation
 from totemd_chaos.checks import exit_faults, log_faults, own_ends, resource_faults, usage_of
 from totemd_chaos.recordings import Recordings, read_recordings
 from totemd_chaos.results import Result, Round, measure
@@ -22,9 +22,6 @@ from totemd_lab.ring import SLOWNESS, wait_until
 
 PURE = "TTTTT"
 MIXED = "TCTCT"
-ROUND_S = 50.0
-"""Of faults; then calm. A history is judged as a whole, so it has to end some time."""
-
 CALM_LOAD_S = 2.0
 """After the ring has formed messages go on for so long."""
 
@@ -53,6 +50,8 @@ class Plan:
     token_ms: int = 600
     settle_s: float = 30.0
     """Within this after the end of the faults all is one ring, and all is delivered."""
+    round_s: float = 50.0
+    """Faults last so long, then comes calm. A history is judged as a whole, so it has to end some time."""
     keep: bool = False
 
     def settings(self) -> RingSettings:
@@ -70,7 +69,7 @@ class Run:
         self._progress = progress
         self._directory = Path(tempfile.mkdtemp(prefix="chaos-"))
         self._result = Result(plan.kinds, plan.seed)
-        self._configured: list[Event] = []
+        self._changes: list[Event] = []
 
     def run(self) -> Result:
         """Everything, to the end of the last round or to the first round with a violation."""
@@ -82,12 +81,14 @@ class Run:
             ring.lab.wait_formed()
             left_s = plan.seconds
             while left_s > 0 and result.ok:
-                length_s = left_s if left_s < 1.5 * ROUND_S else ROUND_S
+                length_s = left_s if left_s < 1.5 * plan.round_s else plan.round_s
                 left_s -= length_s
                 self._round(ring, len(result.rounds), length_s)
                 result.violations = [text for one in result.rounds for text in one.violations]
                 result.violations += self._faults_of_daemons(ring)
             self._end(ring)
+        over_all = check(tuple(one for one in ALL if one.name in OF_ALL_ROUNDS), self._changes, Limits())
+        result.violations += [f"all rounds: {_text(violation)}" for violation in over_all]
         result.seconds = round(time.monotonic() - begin, 1)
         if result.ok and not plan.keep:
             shutil.rmtree(self._directory, ignore_errors=True)
@@ -158,10 +159,10 @@ class Run:
             ends = self._read(ring, paths, calm, real_configurations=True).events
             violations += check(tuple(one for one in ALL if one.name in AT_THE_END), ends, limits)
         for violation in violations:
-            yield f"{violation.property} [{violation.anchor}]: {violation.text} (at {violation.time:.3f})"
+            yield _text(violation)
         for cut in recordings.cuts:
             yield f"client cut off: {cut}"
-        self._configured += [event for event in recordings.events if isinstance(event, Configured)]
+        self._changes += recordings.changes
 
     def _read(self, ring: ChaosRing, paths: list[Path], calm: Calm, *, real_configurations: bool) -> Recordings:
         recordings = read_recordings(paths, self._plan.kinds, ring.runs, real_configurations=real_configurations)
@@ -191,6 +192,10 @@ class Run:
         result.daemons_started = len(ring.runs)
         result.ended_on_their_own = own_ends(ring.runs)
         result.usage = [usage for run in ring.runs if (usage := usage_of(run)) is not None]
+
+
+def _text(violation: Violation) -> str:
+    return f"{violation.property} [{violation.anchor}]: {violation.text} (at {violation.time:.3f})"
 
 
 def can_run() -> str | None:

@@ -88,7 +88,7 @@ def _draw(source: random.Random, seconds: float, terrain: Terrain) -> Iterator[A
     at_s = 0.0
     while True:
         # Often one fault at a time, sometimes the next before the ring has got over the last.
-        at_s += source.choice((source.uniform(0.05, 0.5), source.uniform(0.5, 2.0), source.uniform(1.5, 4.0)))
+        at_s += source.choice((source.uniform(0.05, 0.5), source.uniform(0.3, 1.5), source.uniform(1.0, 3.0)))
         fault = source.choices(tuple(WEIGHTS), tuple(WEIGHTS.values()))[0]
         lasts_s = _duration(source, fault, terrain.token_s)
         nodes = _victims(source, fault, terrain)
