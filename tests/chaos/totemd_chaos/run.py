@@ -9,7 +9,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from totemd.sim.checkers import ALL, check
+from totemd.ids import NodeId
+from totemd.sim.checkers import ALL, Checker, check
 from totemd.sim.history import Calm, Event, Limits, Violation
 from totemd_chaos.checks import exit_faults, log_faults, own_ends, resource_faults, usage_of
 from totemd_chaos.recordings import Recordings, read_recordings
@@ -32,6 +33,9 @@ LIVES_PER_ROUND = 1000
 
 AT_THE_END = frozenset({"one ring", "all delivered"})
 """Checkers that look at the end of a history."""
+
+OF_OUR_LIVES = frozenset({"no gaps"})
+"""Checkers that need to know in which ring a message was delivered, which clients of real nodes do not hear."""
 
 OF_ALL_ROUNDS = frozenset({"ring ids grow", "one membership"})
 """Checkers that need nothing but configurations, and look at all rounds together."""
@@ -87,7 +91,7 @@ class Run:
                 result.violations = [text for one in result.rounds for text in one.violations]
                 result.violations += self._faults_of_daemons(ring)
             self._end(ring)
-        over_all = check(tuple(one for one in ALL if one.name in OF_ALL_ROUNDS), self._changes, Limits())
+        over_all = check(_named(OF_ALL_ROUNDS), self._changes, Limits())
         result.violations += [f"all rounds: {_text(violation)}" for violation in over_all]
         result.seconds = round(time.monotonic() - begin, 1)
         if result.ok and not plan.keep:
@@ -152,12 +156,16 @@ class Run:
         recordings = self._read(ring, paths, calm, real_configurations=False)
         measure(recordings.events, one)
         limits = Limits(settle_s=self._plan.settle_s * SLOWNESS)
-        mixed = "C" in self._plan.kinds
-        chosen = tuple(checker for checker in ALL if not mixed or checker.name not in AT_THE_END)
-        violations = check(chosen, recordings.events, limits)
-        if mixed:
+        if "C" not in self._plan.kinds:
+            violations = check(ALL, recordings.events, limits)
+        else:
+            ours = {node.nodeid for node in ring.lab.of_kind("T")}
             ends = self._read(ring, paths, calm, real_configurations=True).events
-            violations += check(tuple(one for one in ALL if one.name in AT_THE_END), ends, limits)
+            violations = [
+                *check(_without(AT_THE_END | OF_OUR_LIVES), recordings.events, limits),
+                *check(_named(OF_OUR_LIVES), [e for e in recordings.events if _node(e) in ours], limits),
+                *check(_named(AT_THE_END), ends, limits),
+            ]
         for violation in violations:
             yield _text(violation)
         for cut in recordings.cuts:
@@ -192,6 +200,18 @@ class Run:
         result.daemons_started = len(ring.runs)
         result.ended_on_their_own = own_ends(ring.runs)
         result.usage = [usage for run in ring.runs if (usage := usage_of(run)) is not None]
+
+
+def _named(names: frozenset[str]) -> tuple[Checker, ...]:
+    return tuple(checker for checker in ALL if checker.name in names)
+
+
+def _without(names: frozenset[str]) -> tuple[Checker, ...]:
+    return tuple(checker for checker in ALL if checker.name not in names)
+
+
+def _node(event: Event) -> NodeId | None:
+    return None if isinstance(event, Calm) else event.node
 
 
 def _text(violation: Violation) -> str:
