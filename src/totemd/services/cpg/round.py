@@ -18,9 +18,10 @@ class Round:
 
     def next_join_list(self, local: LocalProcesses) -> JoinList | None:
         """What is still to announce, as much as one message takes; None at the end. Repeats itself until `sent`."""
-        # who is gone is not announced; looked at for every message, since a client may die between two of them
+        # Who is gone is not announced; looked at for every message, since a client may die between two of them. Who only
+        # leaves is: what it multicast before its leave still waits in the queue, and would be dropped by everybody.
         unsent = local.joined() if self._unsent is None else self._unsent
-        self._unsent = [process for process in unsent if process.unsent_leave is None]
+        self._unsent = [p for p in unsent if p.unsent_leave is None or p.endpoint is not None]
         chunk = self._unsent[:CPG_JOIN_LIST_ENTRIES_MAX]
         return JoinList(tuple(JoinListEntry(process.pid, process.group) for process in chunk)) if chunk else None
 
