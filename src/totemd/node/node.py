@@ -6,7 +6,8 @@
 The shell and every simulator drive it alike: hand in what is there, write what sessions have for their clients, sleep
 until something is readable or `next_deadline()`. Effects are given to `emit` one by one, in the order in which they
 must be performed; that may be done at once, so that the token is on its way before its messages are delivered here, or
-after the input has been handled, as long as the order is kept.
+after the input has been handled, as long as the order is kept. `emit` returns True for a ring number that is not
+durable yet; once it is, and all effects behind it are performed, the node is told by `effects_performed`.
 """
 
 from collections.abc import Callable
@@ -69,7 +70,7 @@ class Node:
         incarnation: str,
         own_uid: int,
         random: Random,
-        emit: Callable[[NodeEffect], None],
+        emit: Callable[[NodeEffect], bool | None],
         now: float,
     ) -> None:
         """`stored_ring_seq` and `tracked_expected_votes` are what the last life persisted; `incarnation` is a word that
@@ -243,6 +244,11 @@ class Node:
             self.log(
                 "err", "TOTEM", f"the address {address} is gone: its interface is down or lost it; alone until then"
             )
+
+    def effects_performed(self, now: float) -> None:
+        """The disk has answered, and no effect waits for it any more."""
+        self.now = now
+        self.ring.effects_performed(now)
 
     def persist_failed(self, reason: str, now: float) -> None:
         """The ring number could not be made durable: leave rather than risk to use it twice."""

@@ -4,7 +4,6 @@ from math import inf
 
 from totemd.ids import NO_RING, RingId
 from totemd.totem.core import Core, State
-from totemd.totem.effects import PersistRingSeq
 from totemd.totem.sequence import MASK
 from totemd.wire.packets import CommitEntry, CommitToken, encode_commit_token
 
@@ -70,7 +69,7 @@ def enter_commit(core: Core, token: CommitToken) -> None:
     core.token_ring_seq = max(core.token_ring_seq, token.ring.seq)
     core.trc = core.pbl = core.cbl = 0
     # Before the token leaves: a restart must never claim this number again.
-    core.emit(PersistRingSeq(token.ring.seq))
+    core.persist_ring_seq(token.ring.seq)
     core.stats.memb_commit_token_tx += 1
     core.send_token(token.members[(index + 1) % len(token.members)], encode_commit_token(filled))
     core.start_token_timers()

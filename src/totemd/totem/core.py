@@ -14,7 +14,7 @@ from totemd.config.model import TotemParameters
 from totemd.ids import NO_RING, NodeId, RingId
 from totemd.limits import MCAST_HEADER_SIZE, SEND_QUEUE_BYTES
 from totemd.totem.api import Upper
-from totemd.totem.effects import Broadcast, Log, RingEffect, Unicast
+from totemd.totem.effects import Broadcast, Log, PersistRingSeq, RingEffect, Unicast
 from totemd.totem.stats import RingStats
 from totemd.totem.window import Window
 from totemd.wire.packets import HoldCancel, Mcast, encode_hold_cancel
@@ -62,7 +62,7 @@ class Core:
         stored_ring_seq: int,
         upper: Upper,
         random: Random,
-        emit: Callable[[RingEffect], None],
+        emit: Callable[[RingEffect], bool | None],
     ) -> None:
         self.me = nodeid
         self.upper = upper
@@ -71,6 +71,10 @@ class Core:
         self.emit = emit
         # Own joins and hold cancels take part like everybody's; tokens to oneself never touch the network.
         self.loopback: deque[bytes] = deque()
+        self.storing = False
+        """Whether the ring number is on its way to the disk."""
+        self.withheld_token: bytes | None = None
+        """What we have sent ourselves meanwhile."""
         self.stats = RingStats()
         self.set_parameters(parameters)
 
@@ -197,11 +201,20 @@ class Core:
             self.loopback.append(data)
 
     def unicast(self, nodeid: NodeId, data: bytes) -> None:
-        """Send a token; to ourselves by the loopback, so that a lone node needs no network."""
-        if nodeid == self.me:
-            self.loopback.append(data)
-        else:
+        """Send a token; to ourselves by the loopback, so that a lone node needs no network. Like what is sent to others
+        it waits for the disk: else a lone node would install a ring whose number its next life could use again."""
+        if nodeid != self.me:
             self.emit(Unicast(nodeid, data))
+        elif self.storing:
+            self.withheld_token = data
+        else:
+            self.loopback.append(data)
+
+    def persist_ring_seq(self, seq: int) -> None:
+        """Make a ring number durable before anything that follows."""
+        if self.emit(PersistRingSeq(seq)):
+            self.storing = True
+            self.withheld_token = None
 
     def send_token(self, nodeid: NodeId, data: bytes) -> None:
         """Send a token and keep it, byte for byte, for retransmission."""

@@ -24,7 +24,8 @@ class Unicast:
 
 @record
 class PersistRingSeq:
-    """Make `seq` durable before any later effect is performed."""
+    """Make `seq` durable before any later effect is performed. An `emit` that cannot do so at once returns True, and
+    the ring is told by `effects_performed` when this and all effects behind it are done."""
 
     seq: int
 

@@ -29,7 +29,7 @@ from totemd.wire.packets import (
     encode_merge_detect,
 )
 
-LOOPBACK_STEPS = 64
+LOOPBACK_STEPS = 4
 """Own packets handled per input; a lone node's token would otherwise keep the caller for its whole idle time."""
 
 
@@ -43,7 +43,7 @@ class Ring:
         stored_ring_seq: int,
         upper: Upper,
         random: Random,
-        emit: Callable[[RingEffect], None],
+        emit: Callable[[RingEffect], bool | None],
     ) -> None:
         self._core = Core(nodeid, parameters, stored_ring_seq, upper, random, emit)
 
@@ -162,6 +162,16 @@ class Ring:
         core.now = now
         if core.state is State.OPERATIONAL:
             gather.enter_gather(core, cause)
+            self._run_loopback()
+
+    def effects_performed(self, now: float) -> None:
+        """The disk has answered, and nothing waits for it any more."""
+        core = self._core
+        core.now = now
+        core.storing = False
+        token, core.withheld_token = core.withheld_token, None
+        if token is not None and core.state is not State.LEFT:
+            core.loopback.append(token)
             self._run_loopback()
 
     def set_parameters(self, parameters: TotemParameters) -> None:
@@ -336,5 +346,6 @@ class Ring:
     def _stop(self) -> None:
         core = self._core
         core.loopback.clear()
+        core.withheld_token = None
         core.retransmit_deadline = core.token_deadline = core.hold_deadline = core.merge_deadline = inf
         core.join_deadline = core.consensus_deadline = core.heartbeat_deadline = inf
