@@ -1,7 +1,7 @@
 """`totemctl`: ask the daemon on this machine, and tell it things, over its native socket.
 
-This file holds the command line and its help; what the commands do is in commands_ring.py, commands_data.py, decode.py
-and demo.py, imported when used, because monitoring calls `totemctl status` often.
+This file holds the command line and its help; what the commands do is in commands_ring.py, commands_data.py, decode.py,
+demo.py and simulate.py, imported when used, because monitoring calls `totemctl status` often.
 """
 
 import argparse
@@ -82,11 +82,12 @@ class _Commands:
     def add(
         self, name: str, target: str | None, brief: str, text: str = "", epilog: str = ""
     ) -> argparse.ArgumentParser:
+        says_exit = target == "commands_ring:status" or "Exit status:" in epilog
         parser: argparse.ArgumentParser = self._commands.add_parser(
             name,
             help=brief,
             description=text or f"{brief[0].upper()}{brief[1:]}.",
-            epilog=f"{epilog.strip()}\n\n{_EXIT_HELP}" if target != "commands_ring:status" else epilog.strip(),
+            epilog=epilog.strip() if says_exit else f"{epilog.strip()}\n\n{_EXIT_HELP}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
             parents=[self._common],
         )
@@ -293,6 +294,41 @@ example:
         "A cluster of three on this machine: one order of messages, a crash, lost quorum, healing. Needs neither root "
         "nor a running daemon, takes less than a minute, and leaves nothing behind.",
     )
+    _add_simulate(commands)
+
+
+def _add_simulate(commands: _Commands) -> None:
+    simulate = commands.add(
+        "simulate",
+        "simulate:simulate",
+        "play simulated clusters with faults, and check what is promised",
+        "Play clusters of whole nodes in a virtual world, one for each seed: production code, virtual time, a network "
+        "that\nloses and delays, crashes, partitions, pauses. Every run is checked against the promises of the "
+        "specification.\nNeeds no daemon, no network and no rights.",
+        """\
+What a run is like follows from its seed, --nodes and --faults alone: the same always happens again. After a violation
+the schedule of what was done is made as small as it gets, printed and saved; edit it, and play it with --schedule.
+FAULTS is one of none, loss, partitions, crashes, pauses, interfaces, all.
+
+Exit status: 0 no violation, 1 violation, 64 wrong usage, 130 ended with Ctrl-C.
+
+examples:
+  totemctl simulate --seeds 1000 --nodes 2-9
+  totemctl simulate --seed 17 --nodes 2-9 --trace -
+  totemctl simulate --schedule simulate-17.txt --trace trace.txt""",
+    )
+    simulate.add_argument("--seeds", metavar="N", type=_number(1, "count"), help="how many seeds (default: 100)")
+    simulate.add_argument(
+        "--seed", metavar="S", type=_number(0, "seed"), help="the first seed; without --seeds the only"
+    )
+    simulate.add_argument("--nodes", metavar="A-B", default="2-5", help="sizes of clusters, up to 64 (default: 2-5)")
+    simulate.add_argument("--faults", metavar="FAULTS", default="all", help="what may go wrong (default: all)")
+    simulate.add_argument("--schedule", metavar="FILE", help="play this schedule instead of a seed's")
+    simulate.add_argument("--trace", metavar="FILE", help="write every packet, timer, effect and event (-: to stdout)")
+    simulate.add_argument("--jobs", metavar="J", type=_number(1, "count"), help="processes (default: one per core)")
+    simulate.add_argument("--keep-going", action="store_true", help="do not stop at the first violation")
+    simulate.add_argument("--no-shrink", action="store_true", help="do not make the schedule of a violation smaller")
+    simulate.add_argument("--save", metavar="FILE", help="where that goes (default: simulate-SEED.txt here)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -73,6 +73,8 @@ class _Generator:
         totem.append(("seqno_unchanged_const", random.choice(("2", "3", "5", "30") if self.count < 6 else ("2", "3"))))
         if random.random() < 0.4:
             totem.append(random.choice(_TOTEM_OPTIONS))
+        # Much shorter than so the timeout derived from these would be too short to be allowed.
+        self.tight = ("token_retransmits_before_loss_const", "8") in totem
         quorum: tuple[tuple[str, str], ...] = ()
         if random.random() < 0.4:
             quorum = (
@@ -255,19 +257,19 @@ class _Generator:
         random = self.random
         nodeid = self._victim()
         total = sum(self.votes)
-        match random.choice(("part", "part", "expect", "vote", "reload", "reload")):
+        match random.choice(("part", "part", "part", "expect", "vote", "reload", "reload", "reload")):
             case "part":
                 self._add(at_s, "part", nodeid)
                 if random.random() < 0.8:
                     self._add(at_s + random.uniform(0.0, 0.5), "join", nodeid)
             case "expect":
-                # At least as many as there are: fewer are the operator's risk, see `quorum_gives_up`.
-                lower = random.random() < 0.2
-                self._add(at_s, "expect", nodeid, random.randint(1, total) if lower else total + random.randint(0, 2))
+                # Mostly as many as there are: any other number is the operator's risk, see `quorum_gives_up`.
+                other = random.randint(1, total + 2) if random.random() < 0.3 else total
+                self._add(at_s, "expect", nodeid, other)
             case "vote":
                 self._add(at_s, "vote", nodeid, self._victim(), random.choice((0, 1, 2)))
             case _:
-                token_ms = int(self.token_ms * random.choice((0.7, 1.5, 2)))
+                token_ms = int(self.token_ms * random.choice((1.2, 1.5, 2) if self.tight else (0.7, 1.5, 2)))
                 for other in range(1, self.count + 1):
                     if random.random() < 0.9:
                         self._add(at_s + random.uniform(0.0, 0.05), "reload", other, token_ms)

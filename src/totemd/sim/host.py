@@ -10,6 +10,9 @@ CLOCK_GRAIN_S: Final = 1e-6
 """How long after a deadline that rounding put a moment too early the timer is tried again."""
 
 
+LOOK_AGAIN_S: Final = 0.05
+
+
 class Host:
     """What a node's surroundings are like at the moment."""
 
@@ -68,6 +71,10 @@ class Host:
         self._offset -= seconds
         self._stands_until = now + seconds
         self.busy_until = max(self.busy_until, self._stands_until)
+
+    def free_at(self, now: float) -> float:
+        """When to look again whether the daemon is free; a pause may end sooner than planned."""
+        return min(self.busy_until, now + LOOK_AGAIN_S)
 
     def chokes(self, now: float) -> bool:
         """Whether a packet that is sent now is lost for lack of buffer."""

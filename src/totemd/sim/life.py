@@ -182,9 +182,9 @@ class Life:
 
     # Effects
 
-    def _emit(self, effect: NodeEffect) -> None:
+    def _emit(self, effect: NodeEffect) -> bool:
         if not self.alive:
-            return
+            return False
         if self.world.trace is not None:
             self.world.trace.effect(self.world.now, self.nodeid, effect)
         if self._persisting:
@@ -194,6 +194,7 @@ class Life:
         else:
             self._perform(effect)
         self._die_if_due()
+        return self._persisting
 
     def _perform(self, effect: NodeEffect) -> None:
         world, host = self.world, self.host
@@ -222,7 +223,7 @@ class Life:
         if not self.alive:
             return
         if host.busy_until > self.world.now:
-            self.world.at(host.busy_until, self._persisted, seq)
+            self.world.at(host.free_at(self.world.now), self._persisted, seq)
             return
         self._ring_seq_in_flight = None
         if host.disk_refuses:
@@ -230,18 +231,18 @@ class Life:
             # As the daemon does it: what claims a number that is not durable must not go out, all else must.
             claims = (Unicast, Broadcast, PersistRingSeq)
             self._pending = deque(effect for effect in self._pending if not isinstance(effect, claims))
-            self._resume()
             self.call(lambda: self.node.persist_failed("no space left on device", host.clock(self.world.now)))
             self._resume()
             return
         host.ring_seq = seq
         self._resume()
-        self._wake()
 
     def _resume(self) -> None:
         self._persisting = False
         while self._pending and not self._persisting and self.alive:
             self._perform(self._pending.popleft())
+        if not self._persisting:
+            self.call(lambda: self.node.effects_performed(self.host.clock(self.world.now)))
 
     def _file_written(self, name: str) -> None:
         # The latest content: a write that follows an unfinished one replaces it.
@@ -250,7 +251,7 @@ class Life:
 
     def _configuration_read(self) -> None:
         if self.host.busy_until > self.world.now:
-            self.world.at(self.host.busy_until, self._configuration_read)
+            self.world.at(self.host.free_at(self.world.now), self._configuration_read)
             return
         configuration = self.world.configuration(self.nodeid)
         self.call(lambda: self.node.configuration_read(configuration, self.host.clock(self.world.now)))

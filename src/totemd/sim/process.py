@@ -71,7 +71,7 @@ class Process:
         if not life.alive or self._retrying or self.joined == self.wants_in:
             return
         if life.host.busy_until > life.world.now:
-            life.world.at(life.host.busy_until, self._pursue)
+            life.world.at(life.host.free_at(life.world.now), self._pursue)
             return
         try:
             if self.wants_in:

@@ -9,7 +9,19 @@ from typing import Final
 
 from totemd.ids import NodeId
 from totemd.node.effects import NodeEffect
-from totemd.sim.history import Accepted, Calm, Configured, Delivered, Ended, Event, GroupChanged, QuorumChanged, Started
+from totemd.sim.history import (
+    Accepted,
+    Calm,
+    Configured,
+    Delivered,
+    Ended,
+    Event,
+    GroupChanged,
+    Measured,
+    QuorumChanged,
+    Started,
+    Synchronized,
+)
 from totemd.sim.render import effect_line, nodes_text, ring_text
 
 NETWORK: Final = 0
@@ -75,10 +87,12 @@ def _life_event_text(event: Event) -> str:
         case QuorumChanged():
             word = "quorate" if event.quorate else "not quorate"
             return f"{word} {ring_text(event.ring)} members={nodes_text(event.members)}"
+        case Measured():
+            return f"{event.name} holds {event.amount} of at most {event.bound}"
+        case Synchronized():
+            return f"synchronized {ring_text(event.ring)}"
         case Calm():
             return "calm"
-        case _:
-            return f"synchronized {ring_text(event.ring)}"
 
 
 def _guarantee(safe: bool) -> str:
