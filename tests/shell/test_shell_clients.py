@@ -2,6 +2,7 @@
 
 import os
 import resource
+import select
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
@@ -46,7 +47,8 @@ class Daemon:
             now=trio.current_time(),
         )
         self.listener = Listener(path)
-        self.clients = Clients(self.node, self.listener, self._pump)
+        self.hot = select.epoll()
+        self.clients = Clients(self.node, self.listener, self._pump, self.hot)
         self._moved = trio.Event()
 
     def _emit(self, effect: NodeEffect) -> None:
@@ -145,6 +147,7 @@ async def running(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[Daemon
     finally:
         nursery.cancel_scope.cancel()
         started.listener.close()
+        started.hot.close()
 
 
 @pytest.fixture

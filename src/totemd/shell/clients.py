@@ -1,6 +1,7 @@
 """The native socket: accepts clients, moves bytes between their connections and the node's sessions."""
 
 import resource
+import select
 import socket
 import struct
 from collections.abc import Callable
@@ -18,6 +19,9 @@ from totemd.node import Node
 from totemd.shell.listener import Listener
 
 READ_SIZE: Final = 256 * 1024
+HOT_READ_SIZE: Final = 16 * 1024
+"""Requests of this size, bytes, are handled between two visits of the token at most."""
+
 FAREWELL_S: Final = 2.0
 """How long a client that is being closed may take to read what is left for it."""
 
@@ -76,9 +80,15 @@ class Connection:
 class Clients:
     """All connections. `pump` performs the node's effects; it is called after every input of a client."""
 
-    def __init__(self, node: Node, listener: Listener, pump: Callable[[], None]) -> None:
+    def __init__(self, node: Node, listener: Listener, pump: Callable[[], None], hot: select.epoll) -> None:
+        """`hot` becomes readable when a client, or a new one, wants something."""
         self._node = node
         self._listener = listener.socket
+        self._hot = hot
+        hot.register(self._listener.fileno(), select.EPOLLIN)
+        self._by_descriptor: dict[int, Connection] = {}
+        self.blocked = False
+        """Whether output waits for a client's socket to take it."""
         self._pump = pump
         self._connections: set[Connection] = set()
         self._connections_max = connections_max()
@@ -105,9 +115,31 @@ class Clients:
 
     def flush(self) -> None:
         """Write what sessions have for their clients."""
+        blocked = False
         for connection in self._connections:
             if connection.session.has_output:
                 connection.flush()
+            if connection.unwritten:
+                blocked = True
+        self.blocked = blocked
+
+    def read_ready(self, descriptor: int) -> bool:
+        """Read and handle what a client sent; False if that, or what follows from it, is for the client's own task."""
+        connection = self._by_descriptor.get(descriptor)
+        if connection is None or not connection.session.greeted or connection.session.closing is not None:
+            return False
+        try:
+            data = connection.socket.recv(HOT_READ_SIZE)
+        except OSError:
+            return False
+        if not data:
+            return False
+        session = connection.session
+        self._node.session_receive(session, data, trio.current_time())
+        while session.has_pending_input:
+            self._node.session_receive(session, b"", trio.current_time())
+        self._pump()
+        return session.closing is None and not connection.broken
 
     async def drain(self) -> None:
         """Give clients a moment to read their last events."""
@@ -122,6 +154,8 @@ class Clients:
         session = self._node.open_session(peer_credentials(sock), trio.current_time())
         connection = Connection(sock, session)
         self._connections.add(connection)
+        self._by_descriptor[sock.fileno()] = connection
+        self._hot.register(sock.fileno(), select.EPOLLIN)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write, connection)
@@ -135,6 +169,8 @@ class Clients:
                 await connection.flush_all()
         finally:
             self._connections.discard(connection)
+            self._by_descriptor.pop(sock.fileno(), None)
+            self._hot.unregister(sock.fileno())
             self._report(session)
             self._node.session_closed(session, trio.current_time())
             sock.close()
