@@ -25,6 +25,8 @@ class Round:
     """Between two deliveries, anywhere."""
     settled_s: float = 0.0
     """From the end of the faults to one ring."""
+    torn: int = 0
+    """Messages of real nodes that new members of a ring could not deliver."""
     violations: list[str] = field(default_factory=list)
 
 
@@ -90,6 +92,8 @@ def summary(result: Result) -> str:
         f"longest silence under faults {silence:.1f} s; one ring at most {settled:.1f} s after their end",
         "faults: " + ", ".join(f"{count} {name}" for name, count in sorted(result.faults.items())),
     ]
+    if "C" in result.kinds:
+        lines.append(f"messages that real nodes tore between two rings: {sum(one.torn for one in rounds)}")
     if result.ended_on_their_own:
         lines.append(f"real daemons that ended on their own: {result.ended_on_their_own}")
     lines += [

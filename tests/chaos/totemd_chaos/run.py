@@ -13,6 +13,7 @@ from totemd.ids import NodeId
 from totemd.sim.checkers import ALL, Checker, check
 from totemd.sim.history import Calm, Event, Limits, Violation
 from totemd_chaos.checks import exit_faults, log_faults, own_ends, resource_faults, usage_of
+from totemd_chaos.real_nodes import torn_messages, without
 from totemd_chaos.recordings import Recordings, read_recordings
 from totemd_chaos.results import Result, Round, measure
 from totemd_chaos.ring import ChaosRing
@@ -33,6 +34,9 @@ LIVES_PER_ROUND = 1000
 
 AT_THE_END = frozenset({"one ring", "all delivered"})
 """Checkers that look at the end of a history."""
+
+OF_ALL_MESSAGES = frozenset({"integrity", "self-delivery", "agreed order"})
+"""Checkers that ask of nobody to deliver what others deliver."""
 
 OF_OUR_LIVES = frozenset({"no gaps"})
 """Checkers that need to know in which ring a message was delivered, which clients of real nodes do not hear."""
@@ -159,12 +163,16 @@ class Run:
         if "C" not in self._plan.kinds:
             violations = check(ALL, recordings.events, limits)
         else:
-            ours = {node.nodeid for node in ring.lab.of_kind("T")}
+            real = frozenset(node.nodeid for node in ring.lab.of_kind("C"))
             ends = self._read(ring, paths, calm, real_configurations=True).events
+            torn = torn_messages(recordings.events, real) | torn_messages(ends, real)
+            one.torn = len(torn)
+            whole = without(recordings.events, torn)
             violations = [
-                *check(_without(AT_THE_END | OF_OUR_LIVES), recordings.events, limits),
-                *check(_named(OF_OUR_LIVES), [e for e in recordings.events if _node(e) in ours], limits),
-                *check(_named(AT_THE_END), ends, limits),
+                *check(_named(OF_ALL_MESSAGES), recordings.events, limits),
+                *check(_without(OF_ALL_MESSAGES | AT_THE_END | OF_OUR_LIVES), whole, limits),
+                *check(_named(OF_OUR_LIVES), [event for event in whole if _node(event) not in real], limits),
+                *check(_named(AT_THE_END), without(ends, torn), limits),
             ]
         for violation in violations:
             yield _text(violation)
