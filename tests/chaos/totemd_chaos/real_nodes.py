@@ -1,6 +1,6 @@
 """What is known to be amiss with real nodes (corosync 3.1.7), so that the others are judged in spite of it.
 
-A real node that has sent only a part of a message when its ring ends sends the rest on the next ring (protocol/, chapter
+A real node that has sent a part of a message when its ring ends sends the rest on the next ring (protocol/, chapter
 "Groups", [GRP-18]). Members that came along with it deliver the message there; those that are new have not heard its
 beginning and cannot. Such a message is *torn*: nobody can be held to it. It is its sender's first one on the ring.
 """
