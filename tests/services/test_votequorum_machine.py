@@ -4,6 +4,7 @@ The model knows nothing of messages, flags or orders: a component is quorate whe
 (with two_node: any vote), and, with wait_for_all, if all votes are there or it goes on from a quorate component.
 """
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -16,19 +17,19 @@ class VotingMachine(RuleBasedStateMachine):
     """`component` and `quorate` of each living node, as they should be."""
 
     @initialize(
-        votes=st.lists(st.integers(0, 3), min_size=1, max_size=6).filter(any),
-        two_node=st.booleans(),
-        wait_for_all=st.booleans(),
+        votes=st.lists(st.sampled_from((1, 1, 1, 2, 3, 0)), min_size=1, max_size=6).filter(any),
+        option=st.sampled_from(("", "wait_for_all", "wait_for_all", "two_node")),
     )
-    def begin(self, votes: list[int], two_node: bool, wait_for_all: bool) -> None:
+    def begin(self, votes: list[int], option: str) -> None:
+        two_node = option == "two_node"
         if two_node:
             votes = [1, 1]
         self.votes = dict(enumerate(votes, 1))
         self.all_votes = sum(votes)
-        self.wait_for_all = wait_for_all or two_node
+        self.wait_for_all = option != ""
         self.needed = 1 if two_node else self.all_votes // 2 + 1
-        settings = QuorumSettings(expected_votes=self.all_votes, two_node=two_node, wait_for_all=self.wait_for_all)
-        self.cluster = VotingCluster(len(votes), settings, self.votes)
+        options = QuorumSettings(expected_votes=self.all_votes, two_node=two_node, wait_for_all=self.wait_for_all)
+        self.cluster = VotingCluster(len(votes), options, self.votes)
         self.component: dict[NodeId, frozenset[NodeId]] = {}
         self.quorate: dict[NodeId, bool] = {}
 
@@ -46,6 +47,12 @@ class VotingMachine(RuleBasedStateMachine):
         target = data.draw(st.sampled_from([None, *known]), label="to")
         others = [each for each in known if each != target]
         self.form(others if target is None else [*others, target | {node}])
+
+    @rule(data=st.data())
+    def split(self, data: st.DataObject) -> None:
+        """All that live, in two components."""
+        here = frozenset(node for node in self.component if data.draw(st.booleans(), label=f"node {node}"))
+        self.form([here, frozenset(self.component) - here])
 
     @rule()
     def all_meet(self) -> None:
@@ -86,3 +93,4 @@ class VotingMachine(RuleBasedStateMachine):
 
 
 TestVoting = VotingMachine.TestCase
+TestVoting.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
