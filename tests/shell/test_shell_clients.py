@@ -147,7 +147,6 @@ async def running(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[Daemon
     finally:
         nursery.cancel_scope.cancel()
         started.listener.close()
-        started.hot.close()
 
 
 @pytest.fixture
