@@ -4,7 +4,7 @@ The model knows nothing of messages, flags or orders: a component is quorate whe
 (with two_node: any vote), and, with wait_for_all, if all votes are there or it goes on from a quorate component.
 """
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -93,4 +93,6 @@ class VotingMachine(RuleBasedStateMachine):
 
 
 TestVoting = VotingMachine.TestCase
-TestVoting.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+TestVoting.settings = settings(
+    max_examples=150, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+)
