@@ -42,6 +42,20 @@ class Piece:
     """It was still in the group when the span ended, or is."""
     regular: list[Delivered] = field(default_factory=list)
     transitional: list[Delivered] = field(default_factory=list)
+    process: Process | None = None
+    ordinal: int = 0
+    """It began with the process's so manieth join in this ring."""
+    joins: dict[tuple[Process, int], int] = field(default_factory=dict)
+    """After how many deliveries a process joined the group, by how often it had done so."""
+    parted: set[Process] = field(default_factory=set)
+    """Processes that left in this ring."""
+
+    def heard_from(self, other: "Piece") -> int | None:
+        """From which delivery on the process of `other` was in the group, if this one has heard it join for that.
+        Without having heard the ring from the start, it cannot tell one join of a process from the next."""
+        if other.process is None or other.from_start or (not self.from_start and other.process in self.parted):
+            return None
+        return self.joins.get((other.process, other.ordinal))
 
     def all(self) -> list[Delivered]:
         """Both parts, in order."""
@@ -69,14 +83,14 @@ class Span:
     """The regular configuration that ended it."""
 
     @property
+    def last_piece(self) -> Piece | None:
+        """What the process heard to the span's end, if it was in the group then."""
+        return self.pieces[-1] if self.pieces and self.pieces[-1].to_end else None
+
+    @property
     def ring(self) -> RingId | None:
         """None before the first known configuration."""
         return None if self.configured is None else self.configured.ring
-
-    @property
-    def heard_all(self) -> bool:
-        """Whether the process was in the group from the span's begin to now or to its end."""
-        return len(self.pieces) == 1 and self.pieces[0].from_start and self.pieces[0].to_end
 
     def delivered(self) -> Iterator[Delivered]:
         """All deliveries, in order."""
@@ -126,6 +140,19 @@ class Chronicle:
     """The last one."""
 
 
+def common_begin(one: Piece, two: Piece) -> tuple[int, int] | None:
+    """How many deliveries of either piece are from before the other process was in the group; None: not known."""
+    if one is two or (one.from_start and two.from_start):
+        return 0, 0
+    if one.process == two.process:
+        return None
+    joined = two.heard_from(one)
+    if joined is not None:
+        return 0, joined
+    joined = one.heard_from(two)
+    return None if joined is None else (joined, 0)
+
+
 def read(history: History) -> Chronicle:
     """Sort a history."""
     stories: dict[LifeId, Story] = {}
@@ -147,6 +174,18 @@ def read(history: History) -> Chronicle:
         for span in story.spans:
             if span.ring is not None:
                 by_ring[span.ring].append(span)
+    for spans in by_ring.values():
+        parted = {
+            (nodeid, pid)
+            for span in spans
+            for event in span.events
+            if isinstance(event, GroupChanged)
+            for nodeid, pid, word in event.left
+            if word != "nodedown"
+        }
+        for span in spans:
+            for piece in span.pieces:
+                piece.parted = parted
     return Chronicle(history, stories, dict(by_node), dict(by_ring), calm)
 
 
@@ -165,7 +204,7 @@ def _note(story: Story, event: Event) -> None:
             formed = span.transition is not None
             story.spans.append(Span(story, len(story.spans), event, story.view, formed))
             if story.hears:
-                story.last.pieces.append(Piece(from_start=True))
+                story.last.pieces.append(Piece(from_start=True, process=story.process))
     elif isinstance(event, GroupChanged):
         _change_group(story, span, event)
     elif isinstance(event, Started):
@@ -194,6 +233,17 @@ def _change_group(story: Story, span: Span, event: GroupChanged) -> None:
         story.hears = False
         story.view = None
         span.pieces[-1].to_end = False
-    elif not story.hears and (story.process is None or story.process in event.members):
+        return
+    if not story.hears and (story.process is None or story.process in event.members):
         story.hears = True
-        span.pieces.append(Piece(from_start=False))
+        ordinal = 1 + sum(not piece.from_start for piece in span.pieces)
+        span.pieces.append(Piece(from_start=False, process=story.process, ordinal=ordinal))
+    if story.hears:
+        piece = span.pieces[-1]
+        place = len(piece.regular) + len(piece.transitional)
+        for nodeid, pid, word in event.joined:
+            if word == "join":
+                count = 1
+                while ((nodeid, pid), count) in piece.joins:
+                    count += 1
+                piece.joins[(nodeid, pid), count] = place

@@ -7,7 +7,7 @@ the last part of that time: at the end of the history everything is due.
 from collections.abc import Iterator
 
 from totemd.sim.checkers.checker import Finding
-from totemd.sim.checkers.chronicle import Chronicle, Story
+from totemd.sim.checkers.chronicle import Chronicle, Story, common_begin
 from totemd.sim.history import Calm, End, Limits, Measured, Synchronized
 
 
@@ -57,8 +57,10 @@ def all_delivered(chronicle: Chronicle, limits: Limits) -> Iterator[Finding]:
     reference = _in_last_piece(model)
     for story in members:
         messages = _in_last_piece(story)
-        whole = story.last.heard_all and model.last.heard_all
-        due = reference if whole else reference[len(reference) - len(messages) :]
+        mine, models = story.last.last_piece, model.last.last_piece
+        begins = common_begin(mine, models) if mine is not None and models is not None else None
+        skip, begin = begins or (0, max(0, len(reference) - len(messages)))
+        messages, due = messages[skip:], reference[begin:]
         if messages != due:
             lacking = sorted(set(due) - set(messages))[:5]
             text = f"life {story.life} of node {story.node} lacks {lacking} in the last ring, compared with life "

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from totemd.ids import RingId
 from totemd.sim.checkers.checker import Finding
-from totemd.sim.checkers.chronicle import Chronicle, Piece, Span
+from totemd.sim.checkers.chronicle import Chronicle, Piece, Span, common_begin
 from totemd.sim.history import Delivered, LifeId, Limits, MessageId
 
 
@@ -75,31 +75,31 @@ def no_gaps(chronicle: Chronicle, limits: Limits) -> Iterator[Finding]:
 
 
 def _same_beginning(ring: RingId, spans: list[Span]) -> Iterator[Finding]:
-    heads = [piece.regular for span in spans for piece in span.pieces if piece.from_start]
-    longest = max(heads, key=len, default=[])
-    reference = [event.message for event in longest]
+    pieces = [piece for span in spans for piece in span.pieces]
+    whole = [piece for piece in pieces if piece.from_start]
+    model = max(whole or pieces, key=lambda piece: len(piece.regular), default=None)
+    if model is None:
+        return
+    reference = [event.message for event in model.regular]
     place = {message: index for index, message in enumerate(reference)}
     for span in spans:
         for piece in span.pieces:
             messages = [event.message for event in piece.regular]
-            if not messages:
+            begins = common_begin(piece, model)
+            if begins is None and messages:
+                begins = (0, place[messages[0]]) if messages[0] in place else None
+            if begins is None:
                 continue
-            begin = 0 if piece.from_start else place.get(messages[0])
-            if begin is None or messages == reference[begin : begin + len(messages)]:
-                continue
-            if not piece.from_start and begin + len(messages) > len(reference):
-                # It has heard more than anyone who was there from the start.
-                messages = messages[: len(reference) - begin]
-                if messages == reference[begin:]:
-                    continue
-            at = next(
-                index
-                for index, message in enumerate(messages)
-                if begin + index >= len(reference) or message != reference[begin + index]
-            )
-            due = reference[begin + at] if begin + at < len(reference) else "nothing"
-            text = f"life {span.story.life} of node {span.story.node} in ring {ring}: {messages[at]} where {due} is due"
-            yield f"{text} (as at life {longest[0].life})", piece.regular[at].time
+            skip, begin = begins
+            if not (piece.from_start and model.from_start):
+                # It may have heard more than anyone who was there from the start.
+                messages = messages[: max(0, len(reference) - begin) + skip]
+            for index, message in enumerate(messages[skip:], begin):
+                if index >= len(reference) or message != reference[index]:
+                    due = reference[index] if index < len(reference) else "nothing"
+                    text = f"life {span.story.life} of node {span.story.node} in ring {ring}: {message} where {due} is "
+                    yield f"{text}due", piece.regular[index - begin + skip].time
+                    break
 
 
 def _each_sender_in_turn(span: Span, piece: Piece) -> Iterator[Finding]:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from totemd.ids import RingId
 from totemd.sim.checkers.checker import Finding
-from totemd.sim.checkers.chronicle import Chronicle, Span, Story
-from totemd.sim.history import Configured, Delivered, Limits, MessageId, Synchronized
+from totemd.sim.checkers.chronicle import Chronicle, Span, Story, common_begin
+from totemd.sim.history import Configured, Delivered, Limits, Synchronized
 from totemd.totem.api import ConfigurationKind
 
 
@@ -16,7 +16,7 @@ def virtual_synchrony(chronicle: Chronicle, limits: Limits) -> Iterator[Finding]
     for ring, spans in chronicle.by_ring.items():
         together: defaultdict[RingId, list[Span]] = defaultdict(list)
         for span in spans:
-            if span.following is not None and span.pieces and span.pieces[-1].to_end:
+            if span.following is not None and span.last_piece is not None:
                 together[span.following.ring].append(span)
         for following, companions in together.items():
             if len(companions) > 1:
@@ -24,42 +24,45 @@ def virtual_synchrony(chronicle: Chronicle, limits: Limits) -> Iterator[Finding]
 
 
 def _same_messages(ring: RingId, following: RingId, spans: list[Span]) -> Iterator[Finding]:
-    whole = [span for span in spans if span.heard_all]
+    last = [(span, span.last_piece) for span in spans if span.last_piece is not None]
+    whole = [(span, piece) for span, piece in last if piece.from_start]
     # Of those that were not there from the start, who came first has the most.
-    model = max(whole or spans, key=lambda span: len(span.pieces[-1].all()))
-    reference = [event.message for event in model.pieces[-1].all()]
-    for span in spans:
-        messages = [event.message for event in span.pieces[-1].all()]
-        due = reference
-        if not span.heard_all:
-            due = reference[len(reference) - len(messages) :]
+    model_span, model = max(whole or last, key=lambda pair: len(pair[1].all()))
+    reference = [event.message for event in model.all()]
+    for span, piece in last:
+        messages = [event.message for event in piece.all()]
+        skip, begin = common_begin(piece, model) or (0, max(0, len(reference) - len(messages)))
+        messages, due = messages[skip:], reference[begin:]
         if set(messages) != set(due):
             assert span.following is not None
             lacking = sorted(set(due) - set(messages))[:5]
             foreign = sorted(set(messages) - set(due))[:5]
             text = f"from {ring} to {following}: life {span.story.life} of node {span.story.node} lacks {lacking} and "
-            yield f"{text}has besides {foreign}, compared with life {model.story.life}", span.following.time
+            yield f"{text}has besides {foreign}, compared with life {model_span.story.life}", span.following.time
 
 
 def safe_delivery(chronicle: Chronicle, limits: Limits) -> Iterator[Finding]:
     """A SAFE message that one member delivers in the regular configuration is delivered by every member, in the
     regular or the following transitional configuration, unless that member's life ends before."""
     for ring, spans in chronicle.by_ring.items():
-        shown: dict[MessageId, Delivered] = {}
-        for span in spans:
-            for piece in span.pieces:
-                shown.update((event.message, event) for event in piece.regular if event.safe)
-        if not shown:
+        pieces = [piece for span in spans for piece in span.pieces]
+        safe = {event.message: event for piece in pieces for event in piece.regular if event.safe}
+        if not safe:
             continue
+        whole = [piece for piece in pieces if piece.from_start]
+        model = max(whole or pieces, key=lambda piece: len(piece.regular))
         for span in spans:
-            if span.following is None or not span.heard_all:
+            piece = span.last_piece
+            begins = None if piece is None else common_begin(piece, model)
+            if span.following is None or begins is None:
                 continue
-            lacking = sorted(shown.keys() - {event.message for event in span.delivered()})
+            has = {event.message for event in span.delivered()}
+            due = [event.message for event in model.regular[begins[1] :]]
+            lacking = [message for message in due if message in safe and message not in has]
             if lacking:
-                sure = shown[lacking[0]]
                 text = f"life {span.story.life} of node {span.story.node} leaves ring {ring} without the safe "
-                yield f"{text}{lacking[:5]}, which life {sure.life} has delivered in it", span.following.time
-        yield from _never_installed(chronicle, ring, spans, next(iter(shown.values())))
+                yield f"{text}{lacking[:5]}, as life {safe[lacking[0]].life} has delivered in it", span.following.time
+        yield from _never_installed(chronicle, ring, spans, next(iter(safe.values())))
 
 
 def _never_installed(chronicle: Chronicle, ring: RingId, spans: list[Span], sure: Delivered) -> Iterator[Finding]:
