@@ -7,7 +7,7 @@ beginning and cannot. Such a message is *torn*: nobody can be held to it. It is 
 
 from totemd.ids import NodeId
 from totemd.sim.checkers.chronicle import Chronicle, Span, read
-from totemd.sim.history import Accepted, Delivered, Event, History, LifeId, MessageId
+from totemd.sim.history import Accepted, Delivered, Event, GroupChanged, History, LifeId, MessageId, Process
 
 
 def torn_messages(history: History, real: frozenset[NodeId]) -> frozenset[MessageId]:
@@ -23,30 +23,37 @@ def without(history: History, messages: frozenset[MessageId]) -> History:
 def _torn(chronicle: Chronicle, real: frozenset[NodeId]) -> set[MessageId]:
     found: set[MessageId] = set()
     for spans in chronicle.by_ring.values():
-        heads: dict[LifeId, int] = {}
-        senders: dict[LifeId, NodeId] = {}
+        heads: dict[LifeId, Delivered] = {}
         for span in spans:
             for event in span.delivered():
                 life, number = event.message
-                if event.sender[0] in real:
-                    heads[life] = min(heads.get(life, number), number)
-                    senders[life] = event.sender[0]
-        for life, number in heads.items():
-            if any(_is_new_to(span, senders[life]) and not _has(span, (life, number)) for span in spans):
-                found.add((life, number))
+                if event.sender[0] in real and (life not in heads or number < heads[life].message[1]):
+                    heads[life] = event
+        for head in heads.values():
+            views = [view for span in spans if (view := _view_at(span, head.message)) is not None]
+            due: frozenset[Process] = frozenset().union(*views)
+            if any(span.story.process in due and _could_not(span, head) for span in spans):
+                found.add(head.message)
     return found
 
 
-def _is_new_to(span: Span, sender: NodeId) -> bool:
-    """Whether the life came into the ring without the sender, and heard the group from the start."""
+def _view_at(span: Span, message: MessageId) -> frozenset[Process] | None:
+    """Who was in the group where the life delivered the message; None: it did not."""
+    view: frozenset[Process] | None = None
+    for event in span.events:
+        if isinstance(event, GroupChanged):
+            view = frozenset(event.members)
+        elif isinstance(event, Delivered) and event.message == message:
+            return view or frozenset()
+    return None
+
+
+def _could_not(span: Span, head: Delivered) -> bool:
+    """Whether the life came into the ring without the sender, and has not delivered its first message there."""
     spans = span.story.spans
     transition = spans[spans.index(span) - 1].transition
-    heard = bool(span.pieces) and span.pieces[0].from_start
-    return heard and transition is not None and sender not in transition.members
-
-
-def _has(span: Span, message: MessageId) -> bool:
-    return any(event.message == message for event in span.delivered())
+    new = transition is not None and head.sender[0] not in transition.members
+    return new and all(event.message != head.message for event in span.delivered())
 
 
 def _is_of(event: Event, messages: frozenset[MessageId]) -> bool:
