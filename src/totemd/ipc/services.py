@@ -39,6 +39,8 @@ class Services:
         self.deliver_encoder = DeliverEncoder()
         self.waiting: dict[Session, None] = {}
         """Sessions that got try_again and no "ready" since, in the order of asking."""
+        self.with_output: dict[Session, None] = {}
+        """Sessions that have had something to write since the shell looked: it takes them out of here."""
 
     def queue_became_ready(self) -> None:
         """Tell every waiting session, once.

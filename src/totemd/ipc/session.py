@@ -123,6 +123,7 @@ class Session:
         if self.closing is None:
             self.closing = "the client closed the connection"
         self.services.waiting.pop(self, None)
+        self.services.with_output.pop(self, None)
         for subscription in list(self.subscriptions.values()):
             subscription.disconnect()
         self.subscriptions.clear()
@@ -132,7 +133,7 @@ class Session:
     def close(self, reason: str) -> None:
         """End this connection from the daemon's side; the client is told why."""
         if self.closing is None:
-            self._outbox.put(encode_frame({"event": "closing", "of": 0, "data": {"reason": reason}}))
+            self._put(encode_frame({"event": "closing", "of": 0, "data": {"reason": reason}}))
             self.closing = reason
 
     def queue_became_ready(self) -> None:
@@ -149,7 +150,7 @@ class Session:
         """Queue an encoded frame."""
         if self.closing is None:
             for chunk in chunks:
-                self._outbox.put(chunk)
+                self._put(chunk)
             self._check_backlog()
 
     def answer(self, ident: int, value: object) -> None:
@@ -262,8 +263,12 @@ class Session:
 
     def _send(self, frame: Frame) -> None:
         if self.closing is None:
-            self._outbox.put(encode_frame(frame))
+            self._put(encode_frame(frame))
             self._check_backlog()
+
+    def _put(self, chunk: bytes) -> None:
+        self._outbox.put(chunk)
+        self.services.with_output[self] = None
 
     def _check_backlog(self) -> None:
         if self._outbox.overflown:

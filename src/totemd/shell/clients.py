@@ -37,8 +37,10 @@ _UCRED = struct.Struct("3i")
 class Connection:
     """One client: its socket, its session and what has not been written yet."""
 
-    def __init__(self, sock: socket.socket, session: Session) -> None:
+    def __init__(self, sock: socket.socket, session: Session, full: set["Connection"]) -> None:
+        """`full`: where connections stand whose socket takes no more for now."""
         self.socket = sock
+        self._full = full
         self.session = session
         self.unwritten = bytearray()
         self.wants_to_write = trio.Event()
@@ -69,12 +71,16 @@ class Connection:
             count = 0
         except OSError:
             self.broken = True
+            self._full.discard(self)
             return
         if count:
             del self.unwritten[:count]
             self.session.written(count)
         if self.unwritten:
+            self._full.add(self)
             self.wants_to_write.set()
+        else:
+            self._full.discard(self)
 
 
 class Clients:
@@ -87,8 +93,8 @@ class Clients:
         self._hot = hot
         hot.register(self._listener.fileno(), select.EPOLLIN)
         self._by_descriptor: dict[int, Connection] = {}
-        self.blocked = False
-        """Whether output waits for a client's socket to take it."""
+        self._by_session: dict[Session, Connection] = {}
+        self._full: set[Connection] = set()
         self._pump = pump
         self._connections: set[Connection] = set()
         self._connections_max = connections_max()
@@ -115,13 +121,19 @@ class Clients:
 
     def flush(self) -> None:
         """Write what sessions have for their clients."""
-        blocked = False
-        for connection in self._connections:
-            if connection.session.has_output:
+        with_output = self._node.front.with_output
+        if not with_output:
+            return
+        for session in with_output:
+            connection = self._by_session.get(session)
+            if connection is not None:
                 connection.flush()
-            if connection.unwritten:
-                blocked = True
-        self.blocked = blocked
+        with_output.clear()
+
+    @property
+    def blocked(self) -> bool:
+        """Whether output waits for a client's socket to take it."""
+        return bool(self._full)
 
     def read_ready(self, descriptor: int) -> bool:
         """Read and handle what a client sent; False if that, or what follows from it, is for the client's own task."""
@@ -152,8 +164,9 @@ class Clients:
 
     async def _serve_one(self, sock: socket.socket) -> None:
         session = self._node.open_session(peer_credentials(sock), trio.current_time())
-        connection = Connection(sock, session)
+        connection = Connection(sock, session, self._full)
         self._connections.add(connection)
+        self._by_session[session] = connection
         self._by_descriptor[sock.fileno()] = connection
         self._hot.register(sock.fileno(), select.EPOLLIN)
         try:
@@ -169,6 +182,8 @@ class Clients:
                 await connection.flush_all()
         finally:
             self._connections.discard(connection)
+            self._full.discard(connection)
+            del self._by_session[session]
             self._by_descriptor.pop(sock.fileno(), None)
             self._hot.unregister(sock.fileno())
             self._report(session)
