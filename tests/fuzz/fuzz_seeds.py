@@ -15,10 +15,12 @@ from typing import Any, Final
 
 import msgpack
 
-from fuzz_targets import RAW, RECORDED, WAIT, chunk
-from live_node import meeting
+from fuzz_targets import NEXT, RAW, RECORDED, WAIT, chunk
+from live_node import NODES, meeting, node_in_phase
+from packet_forgery import Forger
 from small_configuration import small_text
 from totemd.cli.pcap import parse_datagrams
+from totemd.ids import NodeId
 from totemd.ipc.frames import encode_frame
 from totemd.ipc.requests import REQUESTS
 from totemd.wire.packets import PacketType
@@ -46,7 +48,7 @@ def seeds_of(target: str) -> dict[str, bytes]:
     if target in ("cpg_messages", "cfg_messages", "cmap_messages", "votequorum_messages"):
         return _vectors(prefix=target.partition("_")[0] + "_")
     if target in ("node_member", "node_representative"):
-        return dict(_node_inputs())
+        return dict(_node_inputs(2 if target == "node_member" else 1))
     if target == "frames":
         return _vectors("native_frame") | {"two": b"\x05" + encode_frame({"id": 1, "do": "ping"}) * 2}
     if target == "session":
@@ -95,23 +97,33 @@ def _several(packets: dict[str, bytes]) -> bytes:
     return b"".join(chunk(index & 3, data[:600]) for index, data in enumerate(list(packets.values())[:8]))
 
 
-def _node_inputs() -> Iterator[tuple[str, bytes]]:
-    """Each kind of packet in several phases: as it was received, and slightly changed."""
-    datagrams = meeting().datagrams
+def _node_inputs(nodeid: NodeId) -> Iterator[tuple[str, bytes]]:
+    """Each kind of packet in several phases, as it was received and slightly changed; the record going on from any
+    phase, with something forged in it; and silence."""
+    datagrams = meeting().datagrams[nodeid]
     seen: set[tuple[int, int]] = set()
     for number, (data, source) in enumerate(datagrams):
         if (data[3], len(data)) in seen:
             continue
         seen.add((data[3], len(data)))
-        sender = int(source.rpartition(".")[2])
         again = chunk(RECORDED, struct.pack("<H", number))
-        token_changed = chunk(RECORDED, struct.pack("<HHB", number, 17, 255))
+        changed = chunk(RECORDED, struct.pack("<HHB", number, 17, 255))
         for phase in (0, 60, 130, 255):
-            body = chunk(RAW + 4 * (sender - 1), data) + again + token_changed + chunk(WAIT, b"\x2c\x01")
+            body = chunk(RAW + 4 * (_sender(source) - 1), data) + again + changed + chunk(WAIT, b"\x2c\x01")
             yield f"packet {number} in {phase}", bytes([phase]) + body
-    lost = chunk(WAIT, struct.pack("<H", 400))
+    for phase in range(0, 256, 8):
+        _, _, cursor = node_in_phase(nodeid, phase / 255)
+        data, source = datagrams[cursor % len(datagrams)]
+        forged = Forger(phase, NODES).forge(data)[:1200]
+        going_on = chunk(NEXT, b"\0") * 3
+        body = going_on + chunk(RAW + 4 * (_sender(source) - 1), forged) + going_on + chunk(WAIT, b"\xff\x01")
+        yield f"forged in {phase}", bytes([phase]) + body
     for phase in (20, 40, 90, 255):
-        yield f"alone in {phase}", bytes([phase]) + lost * 4
+        yield f"alone in {phase}", bytes([phase]) + chunk(WAIT, struct.pack("<H", 400)) * 4
+
+
+def _sender(source: str) -> NodeId:
+    return int(source.rpartition(".")[2])
 
 
 _EXAMPLES: Final[dict[str, object]] = {

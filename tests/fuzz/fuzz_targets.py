@@ -153,24 +153,30 @@ def node_representative(data: bytes) -> None:
     _node(1, data)
 
 
-RAW, RECORDED, WAIT = 0, 1, 2
-"""Kinds of what happens to a node: a datagram as it stands; a recorded one, some bytes of it changed; time passes."""
+RAW, RECORDED, WAIT, NEXT = 0, 1, 2, 3
+"""Kinds of what happens to a node: a datagram as it stands; a recorded one, some bytes of it changed; time passes; one
+of those that came next in the record, some bytes of it changed."""
 
 
 def _node(nodeid: int, data: bytes) -> None:
-    """The first byte is the phase, the rest chunks. A chunk of kind RAW + 4 * sender is a datagram; of RECORDED, the
-    number of a recorded datagram (two bytes) and changes to it (place, new value: two bytes and one); of WAIT, so many
-    milliseconds. Whatever arrives, the node raises nothing and stays within its bounds."""
+    """The first byte is the phase, the rest chunks. A chunk of kind RAW + 4 * (sender - 1) is a datagram; of RECORDED,
+    the number of a recorded datagram (two bytes) and changes to it (place, new value: two bytes and one); of WAIT, so
+    many milliseconds; of NEXT, how many datagrams are left out (one byte), and changes. Whatever arrives, the node
+    raises nothing and stays within its bounds."""
     if not data:
         return
-    host, now = node_in_phase(nodeid, data[0] / 255)
-    recorded = meeting().datagrams
+    host, now, cursor = node_in_phase(nodeid, data[0] / 255)
+    recorded = meeting().datagrams[nodeid]
     for kind, chunk in chunks(data[1:], 64):
         if kind & 3 == WAIT:
             now += min(int.from_bytes(chunk[:2], "little"), 2000) / 1000
         else:
             datagram = (chunk, address(1 + (kind >> 2) % 4))
-            if kind & 3 == RECORDED:
+            if kind & 3 == NEXT:
+                cursor = (cursor + sum(chunk[:1])) % len(recorded)
+                datagram = (_changed(recorded[cursor][0], chunk[1:]), recorded[cursor][1])
+                cursor += 1
+            elif kind & 3 == RECORDED:
                 original, source = recorded[int.from_bytes(chunk[:2], "little") % len(recorded)]
                 datagram = (_changed(original, chunk[2:]), source)
             now += 0.0003

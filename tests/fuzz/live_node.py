@@ -1,12 +1,14 @@
 """A production node in the middle of its life, and what its peers say to it: the ground on which packets are fuzzed.
 
-Three nodes meet once, in memory and without chance; what node `ME` received is kept. A fuzzing run gives a fresh node a
+Three nodes meet once, in memory and without chance; what each received is kept. A fuzzing run gives a fresh node a
 part of that, so that it stands in any phase from its start to a busy ring, and goes on with packets of its own making.
+What comes next in the record fits a node in that phase, so the record can be continued, and changed here and there.
 """
 
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_right
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import count
@@ -22,8 +24,6 @@ from totemd.node.effects import Exit, NodeEffect
 from totemd.totem.effects import Broadcast, Unicast
 
 NODES = 3
-ME = 2
-"""Not the representative; `representative` targets choose node 1 instead."""
 
 _HOP_S = 0.0003
 
@@ -76,7 +76,9 @@ class _Meeting:
     def __init__(self) -> None:
         self.hosts = {nodeid: Host(nodeid, NODES) for nodeid in range(1, NODES + 1)}
         self.steps: dict[NodeId, list[tuple[float, Step]]] = {nodeid: [] for nodeid in self.hosts}
-        self.datagrams: list[tuple[bytes, str]] = []
+        self.datagrams: dict[NodeId, list[tuple[bytes, str]]] = {nodeid: [] for nodeid in self.hosts}
+        self.received_at: dict[NodeId, list[int]] = {nodeid: [] for nodeid in self.hosts}
+        """After how many steps each datagram came."""
         self._queue: list[tuple[float, int, NodeId, Step]] = []
         self._number = count()
 
@@ -114,10 +116,11 @@ class _Meeting:
     def send(self, now: float, source: NodeId, target: NodeId, data: bytes) -> None:
         at = now + _HOP_S
         datagram = (data, address(source))
-        if target == ME and len(self.datagrams) < 4096:
-            self.datagrams.append(datagram)
 
         def arrive(node: Node) -> None:
+            if node is self.hosts[target].node:
+                self.datagrams[target].append(datagram)
+                self.received_at[target].append(len(self.steps[target]))
             node.receive_datagrams([datagram], node.now)
 
         self.at(at, target, arrive)
@@ -156,16 +159,18 @@ def meeting() -> _Meeting:
     return result
 
 
-def node_in_phase(nodeid: NodeId, share: float) -> tuple[Host, float]:
-    """A node that has gone through that share of the recorded beginning, and the time it is there."""
+def node_in_phase(nodeid: NodeId, share: float) -> tuple[Host, float, int]:
+    """A node that has gone through that share of the recorded beginning; the time it is there; and the number of the
+    datagram that came next."""
     steps = meeting().steps[nodeid]
+    count = max(1, round(share * len(steps)))
     host = Host(nodeid, NODES)
     now = 0.0
-    for now, step in steps[: max(1, round(share * len(steps)))]:
+    for now, step in steps[:count]:
         host.node.now = now
         step(host.node)
     host.take()
-    return host, now
+    return host, now, bisect_right(meeting().received_at[nodeid], count)
 
 
 def lone_node() -> tuple[Host, float]:
