@@ -3,6 +3,7 @@
 The simulation itself is in `totemd.sim`; here are its processes, its progress and its report.
 """
 
+import gc
 import json
 import multiprocessing
 import os
@@ -150,12 +151,18 @@ def _play_seeds(work: tuple[Job, range]) -> list[Verdict]:
     for seed in seeds:
         outcome = run_seed(seed, nodes=job.nodes, faults=faults)
         verdicts.append(Verdict(seed, outcome.violations, outcome.virtual_s, outcome.steps, outcome.packets))
+        del outcome
+        # A world is one heap of references in circles: all of it goes at once, when it is over.
+        gc.collect()
     return verdicts
 
 
 def _prepare_worker() -> None:
     # Ctrl-C is the parent's: it says what was done, and ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Looking for garbage while a world runs costs a quarter of the time and finds little.
+    gc.disable()
+    gc.freeze()
 
 
 class _Progress:
@@ -200,7 +207,7 @@ class _Progress:
     def summary(self, job: Job, violations: int, *, interrupted: bool) -> str:
         least, most = job.nodes
         what = f"{self.seeds} seeds of {least} to {most} nodes, faults {job.faults}: " + (
-            "no violation" if not violations else f"{violations} seeds with violations"
+            "no violation" if not violations else f"violations: {violations} seeds"
         )
         figures = f"{self.wall_s:.1f} s, {self._rates()}, {self.steps} steps, {self.packets} packets"
         return f"{'interrupted after ' if interrupted else ''}{what}\n{figures}"

@@ -117,8 +117,9 @@ class _Generator:
         def share(most: float) -> float:
             return round(random.choice((0.0, 0.0, 0.2, 1.0)) * most, 6)
 
-        # A rotation takes a fixed part of the token timeout, whatever the size of the cluster.
-        delay_s = random.choice((0.001, 0.003, 0.006)) if self.count < 10 else 0.002
+        # Quick links make rings go round idly; on slow ones a rotation takes a good part of the token timeout.
+        slowest_s = 0.04 / max(5, self.count)
+        delay_s = round(slowest_s * random.choice((0.25, 0.5, 1.0)), 6) if self.count < 10 else 0.002
         return Link(
             delay_s=delay_s,
             jitter=random.choice((0.1, 0.4, 0.9)),

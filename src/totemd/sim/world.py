@@ -22,7 +22,7 @@ from totemd.sim.schedule import Action, Schedule
 from totemd.sim.trace import NETWORK, Trace
 from totemd.totem.core import State
 
-LOOK_S: Final = 0.02
+LOOK_S: Final = 0.05
 """How often bounds are checked and the end is looked for."""
 
 STEPS_MAX: Final = 5_000_000
@@ -112,6 +112,8 @@ class World:
             self._run_until(self.now + LINGER_S)
 
     def _run_until(self, end: float, until: Callable[[], bool] | None = None) -> bool:
+        if until is not None and until():
+            return True
         events = self._events
         look_at = self.now
         while events and events[0][0] <= end:
