@@ -51,7 +51,7 @@ TRANSCRIPTS = sorted(HERE.glob("*.txt"))
 @pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
 def test_transcript(path: Path, request: pytest.FixtureRequest) -> None:
     entries = read_transcript(path.read_text())
-    rewrite = request.config.getoption("--rewrite", default=False)
+    rewrite = request.config.getoption("--rewrite")
     scenario = Scenario()
     for entry in entries:
         if not entry.command:
