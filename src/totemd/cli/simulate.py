@@ -240,6 +240,10 @@ def _play_many(job: Job, arguments: Namespace) -> int:
                 failed.append(verdict)
                 if not arguments.keep_going:
                     break
+                first_found = verdict.violations[0]
+                progress.clear()
+                text = f"seed {verdict.seed}: {first_found.property} [{first_found.anchor}]: {first_found.text}"
+                print(text, file=sys.stderr, flush=True)
         verdicts.close()  # type: ignore[attr-defined]
         for verdict in failed[:1]:
             progress.clear()
@@ -254,9 +258,6 @@ def _play_many(job: Job, arguments: Namespace) -> int:
     if arguments.json:
         print(json.dumps(_summary_json(job, progress, failed, interrupted)))
     else:
-        for verdict in failed[1:] if failed else ():
-            first_found = verdict.violations[0]
-            print(f"seed {verdict.seed}: {first_found.property} [{first_found.anchor}]: {first_found.text}")
         print(progress.summary(job, len(failed), interrupted=interrupted))
     if failed:
         return EXIT_VIOLATION
