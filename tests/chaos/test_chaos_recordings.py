@@ -95,3 +95,20 @@ def test_real_nodes_configurations_are_given_on_demand(tmp_path: Path) -> None:
 
 def test_half_a_line_at_the_end_is_not_read(tmp_path: Path) -> None:
     assert len(recordings(tmp_path, ONE + "10.09 D 2 9").events) == len(recordings(tmp_path, ONE).events)
+
+
+def test_a_real_nodes_first_configuration_stands_before_the_own_join(tmp_path: Path) -> None:
+    text = (
+        "10.0 L 7 7 1 -\n10.1 G 1:7 1:7:join -\n10.2 C regular 1.8 1,2 - -\n10.3 D 1 7 7 0 0 50 0000000b\n"
+        "10.4 X gone\n10.5 L 8 8 1 -\n10.6 G 1:8 1:8:join -\n10.7 X gone\n"
+    )
+    events = recordings(tmp_path, text, kinds="C", real=True).events
+    assert [(type(event).__name__, event.time) for event in events] == [
+        ("Configured", 10.1),
+        ("Synchronized", 10.1),
+        ("GroupChanged", 10.1),
+        ("Delivered", 10.3),
+        ("Ended", 10.4),
+        ("GroupChanged", 10.6),
+        ("Ended", 10.7),
+    ]

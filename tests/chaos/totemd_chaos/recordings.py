@@ -9,9 +9,8 @@ transitional configurations, and of regular ones late, or never if the next one 
 are in the history is the caller's choice: only what is said about the end of a history holds with them.
 """
 
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from totemd.ids import NodeId, RingId
@@ -34,8 +33,8 @@ from totemd_chaos.ring import DaemonRun
 STOPPED = "stopped"
 """The reason with which a recorder ends that was told to."""
 
-END_SLACK_S = 1.0
-"""A daemon's end is noticed at most so much later than its client loses the connection, and the other way round."""
+END_SLACK_S = 4.0
+"""A daemon that closes its clients' connections ends at most so much later: it waits for them to read."""
 
 
 @dataclass
@@ -57,6 +56,9 @@ class Reading:
     cuts: list[str] = field(default_factory=list)
     """Connections that were lost without the daemon's end."""
     changes: list[Configured] = field(default_factory=list)
+    configured: bool = False
+    held: list[Event] = field(default_factory=list)
+    """What a real node's client heard before its first configuration."""
 
 
 @dataclass
@@ -82,6 +84,7 @@ def read_recordings(
         reading = Reading(node, ours, ours or real_configurations, ends_of(run for run in runs if run.node == node))
         with path.open() as file:
             events += _read(file, reading)
+        events += reading.held
         cuts += reading.cuts
         changes += reading.changes
     # Stable: the events of a life stay in their order.
@@ -107,7 +110,30 @@ def _read(lines: Iterable[str], reading: Reading) -> Iterator[Event]:
             return
         time_word, kind, *words = line.split(" ")
         words[-1] = words[-1].rstrip("\n")
-        yield from _READERS[kind](reading, float(time_word), words)
+        events = _READERS[kind](reading, float(time_word), words)
+        if reading.ours:
+            yield from events
+        else:
+            yield from _in_place(reading, kind, list(events))
+
+
+def _in_place(reading: Reading, kind: str, events: list[Event]) -> Iterator[Event]:
+    """The same events, but the first configuration, in which the recorder found its daemon, before the own join: real
+    nodes tell it right after."""
+    if kind == "L":
+        reading.configured, reading.held = False, []
+    elif kind == "C" and not reading.configured:
+        reading.configured = True
+        yield from (replace(event, time=reading.held[0].time) if reading.held else event for event in events)
+        yield from reading.held
+        reading.held = []
+        return
+    elif not reading.configured and kind != "X":
+        reading.held += events
+        return
+    yield from reading.held
+    reading.held = []
+    yield from events
 
 
 def _started(reading: Reading, time: float, words: list[str]) -> Iterator[Event]:
@@ -202,9 +228,9 @@ def _ended(reading: Reading, time: float, words: list[str]) -> Iterator[Event]:
     reason = " ".join(words)
     if reason.startswith(STOPPED):
         return
-    index = bisect_left(reading.ends, time - END_SLACK_S, key=lambda end: end[0])
-    if index < len(reading.ends) and reading.ends[index][0] <= time + END_SLACK_S:
-        _, how, text = reading.ends[index]
+    found = min(reading.ends, key=lambda end: abs(end[0] - time), default=None)
+    if found is not None and abs(found[0] - time) < END_SLACK_S:
+        _, how, text = found
     else:
         how, text = End.CRASH, f"the recorder was cut off: {reason}"
         reading.cut = True
