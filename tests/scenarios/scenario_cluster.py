@@ -17,7 +17,7 @@ from totemd.config.model import Configuration
 from totemd.ids import NodeId
 from totemd.node import Node
 from totemd.node.effects import Exit, NodeEffect, PersistFile
-from totemd.services.cpg import CpgDelivered
+from totemd.services.cpg import CpgDelivered, EndpointState
 from totemd.services.quorum import MODEL_NOTIFICATION, QuorumNotification
 from totemd.services.votequorum.service import decode_ev_tracking
 from totemd.sim.render import configuration_line, datagram_line
@@ -124,6 +124,10 @@ class Member(ABC):
     def say(self, text: str) -> None:
         self.cluster.say(f"n{self.nodeid} {text}")
 
+    @abstractmethod
+    def settled_down(self) -> None:
+        """All that the last input brought is done."""
+
     def heard(self, sender: NodeId, data: bytes) -> None:
         text = data.decode("utf-8", "replace")
         self.delivered.append(f"{sender}:{text}")
@@ -159,6 +163,8 @@ class RingMember(Member):
     def leave(self) -> None:
         self.ring.leave(self.cluster.now)
         self.alive = False
+
+    def settled_down(self) -> None: ...
 
     # What the ring calls
 
@@ -204,7 +210,6 @@ class NodeMember(Member):
         self.node.subscribe_membership(self)
         self.node.quorum.track_start(self, MODEL_NOTIFICATION, current=False, changes=True)
         self.node.start(self.cluster.now)
-        self.node.cpg.join(self, GROUP, self.nodeid)
 
     def receive(self, data: bytes, source: NodeId) -> None:
         self.node.receive_datagrams([(data, address(source))], self.cluster.now)
@@ -221,6 +226,12 @@ class NodeMember(Member):
 
     def leave(self) -> None:
         self.node.leave(self.cluster.now)
+
+    def settled_down(self) -> None:
+        """Join the group as soon as that is possible."""
+        if self.node.cpg.state(self) is EndpointState.UNJOINED and not self.node.sync_in_progress:
+            self.node.now = self.cluster.now
+            self.node.cpg.join(self, GROUP, self.nodeid)
 
     def push(self, event: object) -> None:
         """What the node tells its clients."""
@@ -265,6 +276,8 @@ class Cluster:
 
     def perform(self, member: Member) -> list[NodeEffect]:
         """Carry out what a node wants done; gives it, too."""
+        if member.alive:
+            member.settled_down()
         effects, member.effects[:] = member.effects[:], []
         for effect in effects:
             if isinstance(effect, Broadcast):
