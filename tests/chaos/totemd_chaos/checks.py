@@ -27,7 +27,7 @@ DESCRIPTORS_GROWTH_MAX = 8
 
 
 @dataclass(frozen=True)
-class Fault:
+class Complaint:
     """Something that is not as demanded."""
 
     property: str
@@ -72,27 +72,27 @@ def _rss(samples: list[Sample]) -> int:
     return int(median(sample.rss_bytes for sample in samples))
 
 
-def resource_faults(runs: Iterable[DaemonRun]) -> Iterator[Fault]:
+def resource_faults(runs: Iterable[DaemonRun]) -> Iterator[Complaint]:
     """Memory and descriptors of our daemons."""
     for run in runs:
         if run.kind != "T":
             continue
         highest = max((sample.rss_bytes for sample in run.samples), default=0)
         if highest > RSS_MAX_BYTES:
-            yield Fault("memory", f"node {run.node} occupied {highest / MEBIBYTE:.0f} MiB")
+            yield Complaint("memory", f"node {run.node} occupied {highest / MEBIBYTE:.0f} MiB")
         usage = usage_of(run)
         if usage is None:
             continue
         growth = usage.rss_last_bytes - usage.rss_first_bytes
         if growth > RSS_GROWTH_MAX_BYTES:
             text = f"node {run.node} grew by {growth / MEBIBYTE:.1f} MiB in {usage.seconds:.0f} s"
-            yield Fault("memory", text)
+            yield Complaint("memory", text)
         if usage.descriptors_max - usage.descriptors_first > DESCRIPTORS_GROWTH_MAX:
             text = f"node {run.node} had {usage.descriptors_max} descriptors open, {usage.descriptors_first} at first"
-            yield Fault("descriptors", text)
+            yield Complaint("descriptors", text)
 
 
-def exit_faults(runs: Iterable[DaemonRun]) -> Iterator[Fault]:
+def exit_faults(runs: Iterable[DaemonRun]) -> Iterator[Complaint]:
     """Ends of our daemons."""
     for run in runs:
         if run.kind != "T" or run.ended is None:
@@ -100,7 +100,7 @@ def exit_faults(runs: Iterable[DaemonRun]) -> Iterator[Fault]:
         killed = signal.SIGKILL in run.asked and run.status == -signal.SIGKILL
         if not killed and not (run.asked and run.status == 0):
             asked = ", ".join(signal.Signals(number).name for number in run.asked) or "nothing"
-            yield Fault("exit status", f"node {run.node} (pid {run.pid}) ended with {run.status} after {asked}")
+            yield Complaint("exit status", f"node {run.node} (pid {run.pid}) ended with {run.status} after {asked}")
 
 
 def own_ends(runs: Iterable[DaemonRun]) -> int:
@@ -108,19 +108,19 @@ def own_ends(runs: Iterable[DaemonRun]) -> int:
     return sum(run.kind == "C" and run.ended is not None and not run.asked for run in runs)
 
 
-def log_faults(ring: ChaosRing) -> Iterator[Fault]:
+def log_faults(ring: ChaosRing) -> Iterator[Complaint]:
     """Tracebacks in the logs of our daemons, and whatever a recorder complains about."""
     for node in ring.lab.of_kind("T"):
         yield from _tracebacks(node)
     for node in ring.lab.nodes:
         complaints = node.directory / "recorder.log"
         if complaints.exists() and (text := complaints.read_text()):
-            yield Fault("recorder", f"the recorder of node {node.nodeid}: {text[-1500:]}")
+            yield Complaint("recorder", f"the recorder of node {node.nodeid}: {text[-1500:]}")
 
 
-def _tracebacks(node: Node) -> Iterator[Fault]:
+def _tracebacks(node: Node) -> Iterator[Complaint]:
     text = node.log_text(whole=True)
     for word in ("Traceback", "AssertionError", "Exception ignored", "ResourceWarning"):
         if (place := text.find(word)) >= 0:
-            yield Fault("traceback", f"node {node.nodeid} logged: {text[place : place + 3000]}")
+            yield Complaint("traceback", f"node {node.nodeid} logged: {text[place : place + 3000]}")
             return

@@ -90,7 +90,7 @@ def summary(result: Result) -> str:
         f"messages: {accepted} accepted, {deliveries} deliveries",
         f"membership: {rings} rings, {changes} changes of views, {result.daemons_started} daemons started",
         f"longest silence under faults {silence:.1f} s; one ring at most {settled:.1f} s after their end",
-        "faults: " + ", ".join(f"{count} {name}" for name, count in sorted(result.faults.items())),
+        "faults: " + "; ".join(f"{count} x {name}" for name, count in sorted(result.faults.items())),
     ]
     if "C" in result.kinds:
         lines.append(f"messages that real nodes tore between two rings: {sum(one.torn for one in rounds)}")

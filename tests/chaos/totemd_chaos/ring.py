@@ -217,9 +217,7 @@ class ChaosRing:
                 for node in nodes:
                     self._kill(node, action.lasts_s)
             case Fault.LEAVE:
-                self._current[action.nodes[0]].asked.add(signal.SIGTERM) if action.nodes[0] in self._current else None
-                self._signal(nodes[0], signal.SIGTERM)
-                self._start_at[action.nodes[0]] = time.monotonic() + action.lasts_s
+                self._leave(nodes[0], action.lasts_s)
             case Fault.PAUSE:
                 self._signal(nodes[0], signal.SIGSTOP)
             case Fault.INTERFACE:
@@ -262,6 +260,14 @@ class ChaosRing:
         node.kill()
         self._start_at[node.nodeid] = time.monotonic() + away_s
         self._note_end(node, time.monotonic())
+
+    def _leave(self, node: Node, away_s: float) -> None:
+        daemon = self._current.get(node.nodeid)
+        if daemon is None:
+            return
+        daemon.asked.add(signal.SIGTERM)
+        self._signal(node, signal.SIGTERM)
+        self._start_at[node.nodeid] = time.monotonic() + away_s
 
     def _signal(self, node: Node, number: signal.Signals) -> None:
         if node.running():
