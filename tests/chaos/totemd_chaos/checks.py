@@ -26,6 +26,10 @@ DESCRIPTORS_GROWTH_MAX = 8
 """Above the first quarter's median: the guests, and questions about the daemon's status, come and go."""
 
 
+START_S = 5.0
+"""Within this a daemon may still be loading code when it is asked to stop, and ends by the signal itself."""
+
+
 @dataclass(frozen=True)
 class Complaint:
     """Something that is not as demanded."""
@@ -98,7 +102,9 @@ def exit_faults(runs: Iterable[DaemonRun]) -> Iterator[Complaint]:
         if run.kind != "T" or run.ended is None:
             continue
         killed = signal.SIGKILL in run.asked and run.status == -signal.SIGKILL
-        if not killed and not (run.asked and run.status == 0):
+        started = run.ended - run.started > START_S
+        stopped = signal.SIGTERM in run.asked and (run.status == 0 or (run.status == -signal.SIGTERM and not started))
+        if not killed and not stopped:
             asked = ", ".join(signal.Signals(number).name for number in run.asked) or "nothing"
             yield Complaint("exit status", f"node {run.node} (pid {run.pid}) ended with {run.status} after {asked}")
 
