@@ -113,7 +113,7 @@ def _payload(payload: bytes, *, encapsulated: bool, nested: bool) -> Description
     except _Unreadable as problem:
         return {"inner": _error(str(problem), payload)}
     if inner["kind"] != "mcast":
-        return {"inner": _error(f"a recovery message that carries a packet of type {inner['type']}", payload)}
+        return {"inner": _error(f"a recovery message that carries a {inner['kind']}", payload)}
     return {"inner": inner}
 
 

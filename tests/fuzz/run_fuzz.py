@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -29,7 +30,7 @@ CRASHES: Final = HERE / "crashes"
 CORPUS: Final = HERE / "corpus"
 
 SKIPPED: Final = 77
-MEMORY_MB_MAX: Final = 1024
+MEMORY_MB_MAX: Final = 512
 INPUT_TIMEOUT_S: Final = 20
 KEPT_SIZE_MAX: Final = 600
 """Bytes of an input that --keep takes into the corpus; a large one is rarely the only way to its code."""
@@ -37,6 +38,8 @@ KEPT_BYTES_MAX: Final = 20_000
 """Of one target."""
 LONGEST: Final = {"config": 4096, "capture": 4096, "ring_packet": 4096, "session": 2048}
 LONGEST_USUAL: Final = 1600
+WEIGHTS: Final = {"node_member": 4, "node_representative": 4, "session": 3, "config": 2}
+"""How much more of the time than a decoder gets; an execution of these is a life of a node."""
 
 
 @dataclass
@@ -52,23 +55,24 @@ class Result:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    if sys.argv[1:2] == ["--one"]:
+        return _fuzz_here(sys.argv[2], sys.argv[3:])
     options = _parser().parse_args(arguments)
     if importlib.util.find_spec("atheris") is None:
         print("fuzzing is skipped: atheris is not installed (pip install -e .[fuzz])", file=sys.stderr)
         return SKIPPED
     sys.path[:0] = [str(HERE), str(HERE.parent / "lab")]
-    if options.one is not None:
-        return _fuzz_here(options.one, options.libfuzzer)
     from fuzz_targets import TARGETS
 
     unknown = [name for name in options.targets if name not in TARGETS]
     if unknown:
         print(f"unknown target {unknown[0]}; known are {', '.join(TARGETS)}", file=sys.stderr)
         return 2
-    targets = options.targets or list(TARGETS)
-    each_s = max(1, round(options.seconds * min(options.jobs, len(targets)) / len(targets)))
+    targets = sorted(options.targets or TARGETS, key=_weight, reverse=True)
+    share_s = options.seconds * min(options.jobs, len(targets)) / sum(map(_weight, targets))
     with ThreadPoolExecutor(options.jobs) as pool:
-        results = list(pool.map(lambda target: _fuzz(target, each_s, keep=options.keep), targets))
+        seconds = [max(1, round(share_s * _weight(target))) for target in targets]
+        results = list(pool.map(lambda target, time_s: _fuzz(target, time_s, keep=options.keep), targets, seconds))
     _report(results)
     return 1 if any(result.failed for result in results) else 0
 
@@ -79,9 +83,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=int, default=60, help="for all targets together (default 60)")
     parser.add_argument("--jobs", type=int, default=2, help="targets at a time (default 2)")
     parser.add_argument("--keep", action="store_true", help="take new coverage into tests/fuzz/corpus")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    parser.add_argument("--libfuzzer", action="append", default=[], help=argparse.SUPPRESS)
     return parser
+
+
+def _weight(target: str) -> int:
+    return WEIGHTS.get(target, 1)
 
 
 def _fuzz(target: str, seconds: int, *, keep: bool) -> Result:
@@ -99,26 +105,33 @@ def _fuzz(target: str, seconds: int, *, keep: bool) -> Result:
         known = [str(directory) for directory in (kept, seeds) if directory.is_dir()]
         begin = time.monotonic()
         flags = [f"-max_total_time={seconds}", f"-max_len={LONGEST.get(target, LONGEST_USUAL)}"]
-        finished = _libfuzzer(target, [*flags, str(found), *known], seconds + 120)
+        again = _executable(target, Path(scratch) / "again")
+        finished = _libfuzzer(target, again, [*flags, str(found), *known], seconds + 120)
         result = _result(target, finished, time.monotonic() - begin)
         if keep and not result.failed:
-            _libfuzzer(target, ["-merge=1", str(minimal), *known, str(found)], 600)
+            _libfuzzer(target, again, ["-merge=1", str(minimal), *known, str(found)], 600)
             _take_over(minimal, kept, {path.read_bytes() for path in seeds.iterdir()})
     return result
 
 
-def _libfuzzer(target: str, arguments: list[str], patience_s: int) -> subprocess.CompletedProcess[str]:
+def _executable(target: str, path: Path) -> Path:
+    """A program that fuzzes `target`: libFuzzer starts itself anew for some of its work."""
+    words = (sys.executable, __file__, "--one", target, str(path))
+    path.write_text(f'#!/bin/sh\nexec {" ".join(map(shlex.quote, words))} "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+def _libfuzzer(target: str, again: Path, arguments: list[str], patience_s: int) -> subprocess.CompletedProcess[str]:
     flags = [
         f"-artifact_prefix={CRASHES}/{target}-",
         f"-rss_limit_mb={MEMORY_MB_MAX}",
         f"-timeout={INPUT_TIMEOUT_S}",
         "-print_final_stats=1",
-        *arguments,
     ]
-    command = [sys.executable, __file__, "--one", target, *(f"--libfuzzer={flag}" for flag in flags)]
     return subprocess.run(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-        timeout=patience_s, check=False,
+        [str(again), *flags, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        errors="replace", timeout=patience_s, check=False,
     )  # fmt: skip
 
 
@@ -160,12 +173,14 @@ def _report(results: list[Result]) -> None:
 
 
 def _fuzz_here(target: str, arguments: list[str]) -> int:
+    """What the program of `_executable` does: its own name and libFuzzer's arguments."""
     import atheris
 
+    sys.path[:0] = [str(HERE), str(HERE.parent / "lab")]
     with atheris.instrument_imports(include=["totemd", "totemd_protocol"]):
         from fuzz_targets import TARGETS
 
-    atheris.Setup([sys.argv[0], *arguments], TARGETS[target])
+    atheris.Setup(arguments, TARGETS[target])
     atheris.Fuzz()
     return 0
 
