@@ -85,15 +85,11 @@ class Run:
         plan, result = self._plan, self._result
         ring = ChaosRing(self._directory, plan.kinds, plan.settings(), rate_per_s=plan.rate_per_s, seed=plan.seed)
         with closing(ring):
-            ring.start_all()
-            ring.lab.wait_formed()
-            left_s = plan.seconds
-            while left_s > 0 and result.ok:
-                length_s = left_s if left_s < 1.5 * plan.round_s else plan.round_s
-                left_s -= length_s
-                self._round(ring, len(result.rounds), length_s)
-                result.violations = [text for one in result.rounds for text in one.violations]
-                result.violations += self._faults_of_daemons(ring)
+            try:
+                self._rounds(ring)
+            except LabError as error:
+                # For example a daemon that does not end, or a ring that does not form in the first place.
+                result.violations.append(f"laboratory: {error}")
             self._end(ring)
         over_all = check(_named(OF_ALL_ROUNDS), self._changes, Limits())
         result.violations += [f"all rounds: {_text(violation)}" for violation in over_all]
@@ -103,6 +99,18 @@ class Run:
         else:
             result.kept = str(self._directory)
         return result
+
+    def _rounds(self, ring: ChaosRing) -> None:
+        plan, result = self._plan, self._result
+        ring.start_all()
+        ring.lab.wait_formed()
+        left_s = plan.seconds
+        while left_s > 0 and result.ok:
+            length_s = left_s if left_s < 1.5 * plan.round_s else plan.round_s
+            left_s -= length_s
+            self._round(ring, len(result.rounds), length_s)
+            result.violations = [text for one in result.rounds for text in one.violations]
+            result.violations += self._faults_of_daemons(ring)
 
     def _round(self, ring: ChaosRing, number: int, seconds: float) -> None:
         plan = self._plan

@@ -37,7 +37,7 @@ WEIGHTS = {
     Fault.INTERFACE: 2,
     Fault.CABLE: 2,
     Fault.GUEST: 2,
-    Fault.STORM: 1,
+    Fault.STORM: 2,
 }
 
 STORM_PERIOD_S = 2.0
