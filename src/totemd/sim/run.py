@@ -11,7 +11,7 @@ from totemd.sim.schedule import Schedule
 from totemd.sim.trace import Trace
 from totemd.sim.world import World
 
-SETTLE_TOKENS: Final = 60
+SETTLE_TOKENS: Final = 30
 """Within so many token timeouts (the longest that is configured in the run) after the calm all is well: one ring of all
 living nodes that has synchronized, and every message delivered."""
 
