@@ -75,14 +75,14 @@ def _own_checks(world: World) -> list[Violation]:
     found = []
     if world.settled_s is None:
         text = f"not all is well {world.now - world.schedule.calm_s:.1f} s after the calm: {world.unfinished()}"
-        found.append(Violation("settles", "MEM-1", text, world.now))
+        found.append(Violation("settles", "MEM-25", text, world.now))
     elif not world.settled():
         text = f"what was well after {world.settled_s:.1f} s did not stay so: {world.unfinished()}"
-        found.append(Violation("settles", "MEM-1", text, world.now))
+        found.append(Violation("settles", "MEM-25", text, world.now))
     ended = world.ended_unasked()
     if ended is not None:
         text = f"node {ended.node} (life {ended.life}) ended by itself: {ended.reason}"
-        found.append(Violation("stays alive", "MEM-1", text, ended.time))
+        found.append(Violation("stays alive", "MEM-25", text, ended.time))
     return found
 
 

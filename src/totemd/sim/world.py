@@ -125,7 +125,7 @@ class World:
                 look_at = self.now + LOOK_S
                 self._check_bounds()
                 if self.steps > STEPS_MAX:
-                    self._violated("bounded work", "MEM-1", f"more than {STEPS_MAX} turns in {self.now:.1f} s")
+                    self._violated("bounded work", "GRP-19", f"more than {STEPS_MAX} turns in {self.now:.1f} s")
                     return False
                 if until is not None and until():
                     return True
@@ -160,7 +160,7 @@ class World:
         place = extract_tb(error.__traceback__)[-1]
         where = f"{place.filename.rpartition('/')[2]}:{place.lineno} in {place.name}"
         self._violated(
-            "no exception escapes", "ORD-1", f"node {life.nodeid}: {type(error).__name__}: {error} ({where})"
+            "no exception escapes", "MEM-25", f"node {life.nodeid}: {type(error).__name__}: {error} ({where})"
         )
         life.end(End.CRASH, "an exception escaped")
 
