@@ -29,6 +29,7 @@ ALL: Final[tuple[Checker, ...]] = (
     Checker("synchronized service", "SYN-13", synchrony.synchronized_service),
     Checker("views follow", "CPG-7", groups.views_follow),
     Checker("same views", "CPG-8", groups.same_views),
+    Checker("reasons", "CPG-9", groups.reasons),
     Checker("one quorate", "VQ-13", quorum.one_quorate),
     Checker("verdict in ring", "VQ-14", quorum.verdict_in_ring),
     Checker("one ring", "MEM-25", liveness.one_ring),

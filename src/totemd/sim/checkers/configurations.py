@@ -106,15 +106,13 @@ def _origins(chronicle: Chronicle, ring: RingId) -> dict[NodeId, RingId | None]:
 
 def ring_ids_grow(chronicle: Chronicle, limits: Limits) -> Iterator[Finding]:
     """The rings that a node installs have growing numbers, over all its lives, and what its disk holds when it starts
-    is at least the number of the last one that it shared with others: so no ring id ever comes twice. (Of a ring of one
-    nobody else has heard before the number is on the disk.)"""
+    is at least the last one's: so no ring id ever comes twice."""
     for nodeid, stories in chronicle.by_node.items():
         last: RingId | None = None
-        shared = 0
         for story in stories:
             stored = story.started.stored_ring_seq if story.started is not None else None
-            if stored is not None and stored < shared:
-                text = f"node {nodeid} starts with the number {stored:x} on its disk after it was in ring {shared:x}"
+            if last is not None and stored is not None and stored < last.seq:
+                text = f"node {nodeid} starts with the number {stored:x} on its disk after it was in ring {last}"
                 yield text, story.begin
             for span in story.spans:
                 if span.configured is None:
@@ -123,8 +121,6 @@ def ring_ids_grow(chronicle: Chronicle, limits: Limits) -> Iterator[Finding]:
                     text = f"node {nodeid}: life {story.life} is in ring {span.configured.ring} after {last}"
                     yield text, span.configured.time
                 last = span.configured.ring
-                if len(span.configured.members) > 1:
-                    shared = last.seq
 
 
 def one_membership(chronicle: Chronicle, limits: Limits) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from totemd.ids import RingId
+from totemd.ids import NodeId, RingId
 from totemd.sim.checkers.checker import Finding
 from totemd.sim.checkers.chronicle import Chronicle, Span, Story
 from totemd.sim.history import Configured, Delivered, GroupChanged, Limits, MessageId, Process, Synchronized
@@ -48,6 +48,38 @@ def _follow(story: Story) -> Iterator[Finding]:
             synchronized = True
         elif isinstance(event, Delivered) and synchronized and view is not None and event.sender not in view:
             yield f"{where}: {event.message} is from {event.sender}, who is not in {sorted(view)}", event.time
+
+
+def reasons(chronicle: Chronicle, limits: Limits) -> Iterator[Finding]:
+    """Between a regular configuration and the end of its synchronization processes are gone "nodedown" of nodes that
+    were missing from a transitional configuration since the last synchronization that was complete, "procdown" of
+    others, and new ones are there "nodeup". At all other places they come and go by themselves. A process that hears
+    the group is never gone against its will."""
+    for story in chronicle.stories.values():
+        stayed: set[NodeId] | None = None
+        changing = False
+        members: tuple[NodeId, ...] = ()
+        for event in story.events:
+            if isinstance(event, Configured):
+                changing, members = event.kind is ConfigurationKind.REGULAR, event.members
+                if not changing and stayed is not None:
+                    stayed &= set(members)
+            elif isinstance(event, Synchronized):
+                changing, stayed = False, set(members)
+            elif isinstance(event, GroupChanged) and stayed is not None:
+                yield from _wrong_reasons(story, event, stayed if changing else None)
+
+
+def _wrong_reasons(story: Story, event: GroupChanged, stayed: set[NodeId] | None) -> Iterator[Finding]:
+    """`stayed`: who did, while synchronization is going on; None at other times."""
+    where = f"life {story.life} of node {story.node}"
+    for nodeid, pid, word in event.left:
+        lost = stayed is not None and nodeid not in stayed
+        if word == ("procdown" if lost else "nodedown") or (word != "leave" and (nodeid, pid) == story.process):
+            yield f"{where}: {(nodeid, pid)} is gone: {word}", event.time
+    for nodeid, pid, word in event.joined:
+        if (word == "nodeup") is (stayed is None):
+            yield f"{where}: {(nodeid, pid)} is there: {word}", event.time
 
 
 def same_views(chronicle: Chronicle, limits: Limits) -> Iterator[Finding]:
