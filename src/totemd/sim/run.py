@@ -97,9 +97,9 @@ def quorum_gives_up(schedule: Schedule) -> str:
     """Which option or request of this schedule lets two components be quorate at once; empty if none does.
 
     `two_node` makes one vote enough, so both halves of a partition have it. `last_man_standing` and `allow_downscale`
-    lower the expected votes of those who stay, which those who left do not learn. `auto_tie_breaker` alone does not keep
-    a node that was cut off earlier from remembering another breaker. Expected votes other than the sum of all votes,
-    and votes other than configured, are known only where they were set, and forgotten at a restart.
+    lower the expected votes of those who stay, which those who left do not learn. `auto_tie_breaker` alone does not
+    keep a node that was cut off earlier from remembering another breaker. Expected votes other than the sum of all
+    votes, and votes other than configured, are known only where they were set, and forgotten at a restart.
     """
     options = [key for key, value in schedule.quorum if value == "1"]
     given_up: list[str] = [key for key in ("two_node", "last_man_standing", "allow_downscale") if key in options]
