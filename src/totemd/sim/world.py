@@ -34,6 +34,9 @@ LINGER_S: Final = 0.3
 DOWNCHECK_S: Final = 0.1
 """How long after its interface a node notices."""
 
+CLEAR_S: Final = 0.05
+"""After the calm packets from before arrive within this or never."""
+
 WORKLOAD: Final = frozenset(("send", "part", "join", "expect", "vote", "reload"))
 """Verbs that are no faults, and so may come after the calm."""
 
@@ -140,9 +143,12 @@ class World:
             return
         self.packets += 1
         for arrival in self._network.arrivals(host.nodeid, target, self.now):
-            self.at(arrival, self._arrive, host.nodeid, target, data)
+            self.at(arrival, self._arrive, host.nodeid, target, data, self.now)
 
-    def _arrive(self, source: NodeId, target: NodeId, data: bytes) -> None:
+    def _arrive(self, source: NodeId, target: NodeId, data: bytes, sent: float) -> None:
+        if self._calm and sent < self.schedule.calm_s and self.now > self.schedule.calm_s + CLEAR_S:
+            # It was late, and a ring that hears of an old one rightly looks for it: that would be no calm.
+            return
         life = self.lives.get(target)
         if life is not None:
             life.arrive(data, self._addresses[source])
@@ -290,7 +296,7 @@ class World:
 
     def settled(self) -> bool:
         """Whether, besides, all processes are where they want to be and have heard all that they sent."""
-        return self.whole() and all(life.process.settled for life in self.living)
+        return self.whole() and all(life.process.settled and not life.leaving for life in self.living)
 
     def _check_bounds(self) -> None:
         """Measure what must not grow without bound: when it has doubled, and when it is too much."""
