@@ -50,6 +50,8 @@ class Usage:
     descriptors_first: int
     descriptors_max: int
     cpu_share: float
+    rss_by_minute_bytes: tuple[int, ...]
+    """At the end of each minute of its life."""
 
 
 def usage_of(run: DaemonRun) -> Usage | None:
@@ -69,7 +71,16 @@ def usage_of(run: DaemonRun) -> Usage | None:
         int(median(sample.descriptors for sample in first)),
         max(sample.descriptors for sample in samples),
         round((samples[-1].cpu_s - samples[0].cpu_s) / seconds, 3),
+        tuple(_rss(minute) for minute in _minutes(run)),
     )
+
+
+def _minutes(run: DaemonRun) -> Iterator[list[Sample]]:
+    """The last ten seconds of each minute of its life."""
+    for minute in range(1, int((run.samples[-1].time - run.started) / 60) + 1):
+        end = run.started + 60 * minute
+        if found := [sample for sample in run.samples if end - 10 <= sample.time <= end]:
+            yield found
 
 
 def _rss(samples: list[Sample]) -> int:
