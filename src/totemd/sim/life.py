@@ -78,6 +78,11 @@ class Life:
         self.call(lambda: self.node.start(self.host.clock(self.world.now)))
         self.process.join()
 
+    @property
+    def held_effects(self) -> int:
+        """Effects that wait for the disk."""
+        return len(self._pending)
+
     # Inputs
 
     def call(self, action: Callable[[], object]) -> None:

@@ -14,9 +14,10 @@ from totemd.config import load
 from totemd.config.model import Configuration
 from totemd.errors import ServiceError
 from totemd.ids import NodeId
+from totemd.limits import REASSEMBLY_SIZE_MAX
 from totemd.sim.history import Calm, End, Ended, Event, History, Measured, Started, Violation
 from totemd.sim.host import LOOK_AGAIN_S, Host
-from totemd.sim.life import Life
+from totemd.sim.life import PENDING_EFFECTS_MAX, Life
 from totemd.sim.network import Network
 from totemd.sim.schedule import Action, Schedule
 from totemd.sim.trace import NETWORK, Trace
@@ -304,6 +305,7 @@ class World:
             if not life.alive:
                 continue
             core = life.node.ring.core
+            unfinished_max = 2 * len(self.hosts) * REASSEMBLY_SIZE_MAX
             for name, value, bound in (
                 ("window", len(core.window), 16384),
                 ("recovery window", len(core.recovery_window), 16384),
@@ -314,6 +316,8 @@ class World:
                 ("consensus sets", len(core.proc) + len(core.failed), 2 * len(self.hosts)),
                 ("newcomers", len(core.newcomers), len(self.hosts)),
                 ("loopback", len(core.loopback), 256),
+                ("unfinished messages", life.node.groups.reassembly.unfinished_bytes, unfinished_max),
+                ("held effects", life.held_effects, PENDING_EFFECTS_MAX),
             ):
                 if value > bound or value >= 2 * self.peaks.get(name, 8):
                     self.peaks[name] = value
