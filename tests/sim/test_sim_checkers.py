@@ -299,6 +299,168 @@ def test_a_leave_that_ends_after_the_calm_is_no_failure() -> None:
     assert check_all(cluster.history, LIMITS) == []
 
 
+# For each property one of the smallest histories that break it: (before, after) differ in that only
+
+RING, NEXT = RingId(1, 4), RingId(1, 8)
+
+
+def _configured(life: int, ring: RingId, members: tuple[int, ...], *, of: tuple[int, ...] = ()) -> History:
+    """The two configurations at life `life` of the node of that number, which comes from a ring of all with `of`."""
+    joined = tuple(node for node in members if node not in of)
+    before = (1, 2) if of else ()
+    left = tuple(node for node in before if node not in of)
+    return [
+        Configured(1.0, life, life, TRANSITIONAL, ring, of, (), left),
+        Configured(1.0, life, life, REGULAR, ring, members, joined, ()),
+    ]
+
+
+def _joined(life: int, *others: int) -> GroupChanged:
+    members = tuple(sorted((node, node) for node in (life, *others)))
+    return GroupChanged(2.0, life, life, members, ((life, life, "join"),), ())
+
+
+def _accepted(life: int, *numbers: int, safe: bool = False) -> History:
+    return [Accepted(3.0, life, life, (life, number), safe) for number in numbers]
+
+
+def _delivered(life: int, sender: int, *numbers: int, safe: bool = False) -> History:
+    return [Delivered(4.0, life, life, (sender, n), (sender, sender), safe, b"%d" % n) for n in numbers]
+
+
+def _synchronized(life: int, ring: RingId, members: tuple[int, ...], *, quorate: bool = True) -> History:
+    return [QuorumChanged(1.5, life, life, quorate, ring, members), Synchronized(1.5, life, life, ring)]
+
+
+def _pair(*, first: History, second: History) -> History:
+    """Nodes 1 and 2 in one ring; 2 is in the group, then 1 joins; what either hears after that."""
+    events: History = []
+    for life in (1, 2):
+        events += [*_configured(life, RING, (1, 2)), *_synchronized(life, RING, (1, 2))]
+    seen = GroupChanged(2.0, 2, 2, ((1, 1), (2, 2)), ((1, 1, "join"),), ())
+    return [*events, _joined(2), seen, _joined(1, 2), *first, *second]
+
+
+def _together(life: int) -> History:
+    return _configured(life, NEXT, (1, 2), of=(1, 2))
+
+
+def _alone(life: int) -> History:
+    return _configured(life, RingId(life, 8), (life,), of=(life,))
+
+
+def _gone(life: int, other: int, word: str) -> GroupChanged:
+    return GroupChanged(5.0, life, life, ((life, life),), (), ((other, other, word),))
+
+
+def _calm(*events: Event) -> History:
+    return [*events, Calm(1.0, (1, 2))]
+
+
+_TWO_AT_3: History = [*_accepted(1, 0), *_accepted(2, 0), *_delivered(3, 1, 0), *_delivered(3, 2, 0)]
+_SENT: History = [_joined(1), *_accepted(1, 0), *_delivered(1, 1, 0)]
+
+MINIMAL: dict[str, tuple[History, History]] = {
+    "integrity": (_accepted(1, 0) + _delivered(1, 1, 0), _accepted(1, 0) + _delivered(1, 1, 0, 0)),
+    "self-delivery": (
+        _accepted(1, 0, 1) + _delivered(1, 1, 0, 1),
+        _accepted(1, 0, 1) + _delivered(1, 1, 1),
+    ),
+    "agreed order": (
+        [*_TWO_AT_3, *_delivered(4, 1, 0), *_delivered(4, 2, 0)],
+        [*_TWO_AT_3, *_delivered(4, 2, 0), *_delivered(4, 1, 0)],
+    ),
+    "no gaps": (
+        _pair(first=_accepted(2, 0, 1) + _delivered(1, 2, 0, 1), second=_delivered(2, 2, 0, 1)),
+        _pair(first=_accepted(2, 0, 1) + _delivered(1, 2, 1), second=_delivered(2, 2, 0, 1)),
+    ),
+    "one configuration": (
+        _pair(first=_accepted(2, 0) + _delivered(1, 2, 0), second=_delivered(2, 2, 0)),
+        _pair(first=_accepted(2, 0) + _delivered(1, 2, 0), second=_alone(2) + _delivered(2, 2, 0)),
+    ),
+    "virtual synchrony": (
+        _pair(first=_accepted(2, 0) + _delivered(1, 2, 0) + _together(1), second=_delivered(2, 2, 0) + _together(2)),
+        _pair(first=_accepted(2, 0) + _together(1), second=_delivered(2, 2, 0) + _together(2)),
+    ),
+    "safe delivery": (
+        _pair(
+            first=_accepted(2, 0, safe=True) + _delivered(1, 2, 0, safe=True) + _alone(1),
+            second=_delivered(2, 2, 0, safe=True) + _alone(2),
+        ),
+        _pair(
+            first=_accepted(2, 0, safe=True) + _alone(1),
+            second=_delivered(2, 2, 0, safe=True) + _alone(2),
+        ),
+    ),
+    "transitional first": (
+        _configured(1, RING, (1, 2)) + _configured(1, NEXT, (1,), of=(1,)),
+        _configured(1, RING, (1, 2)) + _configured(1, NEXT, (1,), of=(1,))[1:],
+    ),
+    "transitional members": (
+        _configured(1, RING, (1, 2)) + _configured(2, RING, (1, 2)) + _together(1) + _together(2),
+        _configured(1, RING, (1, 2))
+        + _configured(2, RING, (1, 2))
+        + _together(1)
+        + _configured(2, NEXT, (1, 2), of=(2,)),
+    ),
+    "ring ids grow": (
+        _configured(1, RING, (1, 2)) + _configured(1, NEXT, (1,), of=(1,)),
+        _configured(1, NEXT, (1, 2)) + _configured(1, RING, (1,), of=(1,)),
+    ),
+    "one membership": (
+        _configured(1, RING, (1, 2)) + _configured(2, RING, (1, 2)),
+        _configured(1, RING, (1, 2)) + _configured(2, RING, (1, 2, 3)),
+    ),
+    "synchronized service": (
+        [*_configured(1, RING, (1,)), *_synchronized(1, RING, (1,)), *_SENT],
+        [*_configured(1, RING, (1,)), *_SENT],
+    ),
+    "views follow": ([_joined(1, 2), _gone(1, 2, "leave")], [_joined(1, 2), _gone(1, 3, "leave")]),
+    "same views": (
+        _pair(first=_accepted(2, 0) + _delivered(1, 2, 0), second=_delivered(2, 2, 0)),
+        _pair(first=[_gone(1, 2, "leave"), *_accepted(2, 0), *_delivered(1, 2, 0)], second=_delivered(2, 2, 0)),
+    ),
+    "reasons": (
+        _pair(first=[*_configured(1, NEXT, (1,), of=(1,)), _gone(1, 2, "nodedown")], second=[]),
+        _pair(first=[*_configured(1, NEXT, (1,), of=(1,)), _gone(1, 2, "procdown")], second=[]),
+    ),
+    "one quorate": (
+        _pair(
+            first=[*_alone(1), _gone(1, 2, "nodedown"), *_synchronized(1, RingId(1, 8), (1,))],
+            second=[*_alone(2), _gone(2, 1, "nodedown"), *_synchronized(2, RingId(2, 8), (2,), quorate=False)],
+        ),
+        _pair(
+            first=[*_alone(1), _gone(1, 2, "nodedown"), *_synchronized(1, RingId(1, 8), (1,))],
+            second=[*_alone(2), _gone(2, 1, "nodedown"), *_synchronized(2, RingId(2, 8), (2,))],
+        ),
+    ),
+    "verdict in ring": (
+        [*_configured(1, RING, (1,)), *_synchronized(1, RING, (1,))],
+        [*_configured(1, RING, (1,)), *_synchronized(1, RING, (1, 2))],
+    ),
+    "one ring": (
+        _pair(first=_calm(), second=[]),
+        _pair(first=_calm(), second=[*_configured(2, NEXT, (2,), of=(2,))]),
+    ),
+    "all delivered": (
+        _pair(first=_calm(*_accepted(2, 0), *_delivered(1, 2, 0)), second=_delivered(2, 2, 0)),
+        _pair(first=_calm(*_accepted(2, 0), *_delivered(1, 2, 0)), second=[]),
+    ),
+    "bounds": ([Measured(1.0, 1, 1, "queue", 10, 10)], [Measured(1.0, 1, 1, "queue", 11, 10)]),
+}
+
+
+def test_each_property_can_be_broken() -> None:
+    assert set(MINIMAL) == {checker.name for checker in ALL}
+
+
+@pytest.mark.parametrize("name", MINIMAL)
+def test_the_smallest_difference(name: str) -> None:
+    kept, broken = MINIMAL[name]
+    assert properties(kept) == set()
+    assert name in properties(broken)
+
+
 # Correct histories pass; corrupted ones do not
 
 
