@@ -21,6 +21,7 @@ from totemd.sim.life import PENDING_EFFECTS_MAX, Life
 from totemd.sim.network import Network
 from totemd.sim.schedule import Action, Schedule
 from totemd.sim.trace import NETWORK, Trace
+from totemd.sim.verbs import HOST_ACTIONS, LIFE_ACTIONS, NETWORK_ACTIONS, interface_up
 from totemd.totem.core import State
 
 LOOK_S: Final = 0.05
@@ -31,9 +32,6 @@ STEPS_MAX: Final = 5_000_000
 
 LINGER_S: Final = 0.3
 """How long a cluster that is whole is watched for whether it stays so."""
-
-DOWNCHECK_S: Final = 0.1
-"""How long after its interface a node notices."""
 
 CLEAR_S: Final = 0.05
 """After the calm packets from before arrive within this or never."""
@@ -98,6 +96,10 @@ class World:
         """What the node's file holds now."""
         schedule = self.schedule
         return configuration(schedule.votes, tuple(self._totem[nodeid].items()), schedule.quorum, nodeid)
+
+    def set_totem(self, nodeid: NodeId, key: str, value: str) -> None:
+        """Change a line of section totem in the node's file."""
+        self._totem[nodeid][key] = value
 
     # Time
 
@@ -183,7 +185,7 @@ class World:
         if self._calm and action.verb not in WORKLOAD:
             return
         life = self.lives.get(action.node)
-        if action.verb in _LIFE_ACTIONS and action.verb != "crash" and self.hosts[action.node].busy_until > self.now:
+        if action.verb in LIFE_ACTIONS and action.verb != "crash" and self.hosts[action.node].busy_until > self.now:
             # The daemon is busy, or stopped: clients wait.
             self.at(self.hosts[action.node].free_at(self.now), self._act, action)
             return
@@ -192,15 +194,15 @@ class World:
         if action.verb == "start":
             if life is None or not life.alive:
                 self._start(self.hosts[action.node])
-        elif action.verb in _NETWORK_ACTIONS:
-            _NETWORK_ACTIONS[action.verb](self._network, *action.arguments)
-        elif action.verb in _HOST_ACTIONS:
-            _HOST_ACTIONS[action.verb](self, self.hosts[action.node], *map(float, action.arguments))
+        elif action.verb in NETWORK_ACTIONS:
+            NETWORK_ACTIONS[action.verb](self._network, *action.arguments)
+        elif action.verb in HOST_ACTIONS:
+            HOST_ACTIONS[action.verb](self, self.hosts[action.node], *map(float, action.arguments))
         elif action.verb == "ghost":
             self._haunt(self.hosts[action.node], *action.arguments)
         elif life is not None and life.alive:
             try:
-                _LIFE_ACTIONS[action.verb](self, life, *map(float, action.arguments))
+                LIFE_ACTIONS[action.verb](self, life, *map(float, action.arguments))
             except ServiceError:
                 # Refused, as a client may be.
                 return
@@ -218,58 +220,12 @@ class World:
             self._start(host)
         self.lives[host.nodeid].dies_in = phase, int(float(effects))
 
-    def crash(self, life: Life, survives: float) -> None:
-        """The daemon is gone; what it was writing is there in part of the cases."""
-        life.host.in_flight_survives = bool(survives)
-        life.end(End.CRASH, "killed")
-
-    def leave(self, life: Life) -> None:
-        """The daemon is told to stop."""
-        life.leaving = True
-        life.call(lambda: life.node.leave(life.host.clock(self.now)))
-
-    def reload(self, life: Life, token_ms: float) -> None:
-        """The file has another token timeout."""
-        self._totem[life.nodeid]["token"] = str(int(token_ms))
-        life.call(lambda: life.node.request_reload(lambda error: None))
-
-    def expect(self, life: Life, votes: float) -> None:
-        """Expected votes of the whole cluster."""
-        if life.node.votequorum is not None:
-            votequorum = life.node.votequorum
-            life.call(lambda: votequorum.set_expected(int(votes)))
-
-    def vote(self, life: Life, nodeid: float, votes: float) -> None:
-        """A node's votes."""
-        if life.node.votequorum is not None:
-            votequorum = life.node.votequorum
-            life.call(lambda: votequorum.set_votes(int(nodeid), int(votes)))
-
-    def interface_down(self, host: Host, seconds: float) -> None:
-        """The interface is down for a while."""
-        if host.link_up:
-            host.link_up = False
-            self.at(self.now + DOWNCHECK_S * host.random.random(), self._interface_seen, host, False)
-            self.at(self.now + seconds, self._interface_up, host)
-
-    def _interface_up(self, host: Host) -> None:
-        if not host.link_up:
-            host.link_up = True
-            self.at(self.now + DOWNCHECK_S * host.random.random(), self._interface_seen, host, True)
-
-    def _interface_seen(self, host: Host, up: bool) -> None:
-        life = self.lives.get(host.nodeid)
-        if host.busy_until > self.now:
-            self.at(host.free_at(self.now), self._interface_seen, host, up)
-        elif life is not None and host.link_up == up:
-            life.call(lambda: life.node.interface_changed(up=up, now=host.clock(self.now)))
-
     def _make_calm(self) -> None:
         self._calm = True
         self._network.calm()
         for nodeid, host in self.hosts.items():
             host.calm(self.now)
-            self._interface_up(host)
+            interface_up(self, host)
             life = self.lives.get(nodeid)
             if life is not None:
                 life.dies_in = None
@@ -345,81 +301,3 @@ class World:
             ),
             None,
         )
-
-
-def _pause(world: World, host: Host, seconds: float) -> None:
-    host.busy_until = max(host.busy_until, world.now + seconds)
-
-
-def _stall(world: World, host: Host, seconds: float) -> None:
-    host.stand(seconds, world.now)
-
-
-def _jump(world: World, host: Host, seconds: float) -> None:
-    host.jump(seconds)
-    life = world.lives.get(host.nodeid)
-    if life is not None:
-        life.call(lambda: None)
-
-
-def _drift(world: World, host: Host, rate: float) -> None:
-    host.set_rate(rate, world.now)
-    life = world.lives.get(host.nodeid)
-    if life is not None:
-        life.call(lambda: None)
-
-
-def _slow(world: World, host: Host, factor: float, seconds: float) -> None:
-    host.slowness = max(1.0, factor)
-
-    def over() -> None:
-        host.slowness = 1.0
-
-    world.at(world.now + seconds, over)
-
-
-def _slowdisk(world: World, host: Host, seconds: float) -> None:
-    host.disk_delay_s = seconds
-
-
-def _baddisk(world: World, host: Host) -> None:
-    host.disk_refuses = True
-
-
-def _choke(world: World, host: Host, share: float, seconds: float) -> None:
-    host.choke_share = share
-    host.choke_until = world.now + seconds
-
-
-def _send(world: World, life: Life, count: float, size: float, safe: float) -> None:
-    life.process.send(int(count), int(size), bool(safe))
-
-
-_NETWORK_ACTIONS: Final[dict[str, Callable[..., None]]] = {
-    "split": Network.split,
-    "bridge": Network.bridge,
-    "oneway": Network.cut,
-    "heal": Network.heal,
-    "loss": lambda network, share: network.lose(float(share)),
-}
-_HOST_ACTIONS: Final[dict[str, Callable[..., None]]] = {
-    "pause": _pause,
-    "stall": _stall,
-    "jump": _jump,
-    "drift": _drift,
-    "slow": _slow,
-    "slowdisk": _slowdisk,
-    "baddisk": _baddisk,
-    "down": World.interface_down,
-    "choke": _choke,
-}
-_LIFE_ACTIONS: Final[dict[str, Callable[..., None]]] = {
-    "send": _send,
-    "part": lambda world, life: life.process.part(),
-    "join": lambda world, life: life.process.join(),
-    "expect": World.expect,
-    "vote": World.vote,
-    "reload": World.reload,
-    "crash": World.crash,
-    "leave": World.leave,
-}
