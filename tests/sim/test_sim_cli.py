@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from totemd.cli import simulate
@@ -100,7 +101,9 @@ def test_a_violation_is_reported_shrunk_and_replayed(
 def test_interrupted_it_says_what_was_done() -> None:
     command = [sys.executable, "-m", "totemd.cli.ctl", "simulate", "--seeds", "1000000", "--nodes", "2", "--jobs", "2"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    time.sleep(3)
+    while len(psutil.Process(process.pid).children()) < 2:
+        time.sleep(0.05)
+    time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130

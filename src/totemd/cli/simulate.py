@@ -158,7 +158,6 @@ def _play_seeds(work: tuple[Job, range]) -> list[Verdict]:
 
 
 def _prepare_worker() -> None:
-    # Ctrl-C is the parent's: it says what was done, and ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Looking for garbage while a world runs costs a quarter of the time and finds little.
     gc.disable()
@@ -221,7 +220,13 @@ def _verdicts(job: Job, seeds: range, jobs: int) -> Iterator[Verdict]:
                 yield from _play_seeds((job, range(seed, seed + 1)))
         return
     context = multiprocessing.get_context("spawn")
-    with context.Pool(min(jobs, len(chunks)), initializer=_prepare_worker) as pool:
+    # Ctrl-C is ours: we say what was done, and end the workers, which ignore it from their first moment on.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        pool = context.Pool(min(jobs, len(chunks)), initializer=_prepare_worker)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with pool:
         for verdicts in pool.imap_unordered(_play_seeds, chunks):
             yield from verdicts
 
