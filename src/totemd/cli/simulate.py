@@ -219,13 +219,13 @@ def _verdicts(job: Job, seeds: range, jobs: int) -> Iterator[Verdict]:
             for seed in chunk[1]:
                 yield from _play_seeds((job, range(seed, seed + 1)))
         return
-    context = multiprocessing.get_context("spawn")
-    # Ctrl-C is ours: we say what was done, and end the workers, which ignore it from their first moment on.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    context = multiprocessing.get_context("fork")
+    # Ctrl-C is ours: we say what was done, and end the workers, which are born deaf to it. Ours comes a moment later.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         pool = context.Pool(min(jobs, len(chunks)), initializer=_prepare_worker)
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     with pool:
         for verdicts in pool.imap_unordered(_play_seeds, chunks):
             yield from verdicts
