@@ -32,7 +32,7 @@ def _torn(chronicle: Chronicle, real: frozenset[NodeId]) -> set[MessageId]:
         for head in heads.values():
             views = [view for span in spans if (view := _view_at(span, head.message)) is not None]
             due: frozenset[Process] = frozenset().union(*views)
-            if any(span.story.process in due and _could_not(span, head) for span in spans):
+            if any(span.story.process in due and _could_not(chronicle, span, head) for span in spans):
                 found.add(head.message)
     return found
 
@@ -48,12 +48,26 @@ def _view_at(span: Span, message: MessageId) -> frozenset[Process] | None:
     return None
 
 
-def _could_not(span: Span, head: Delivered) -> bool:
-    """Whether the life came into the ring without the sender, and has not delivered its first message there."""
+def _could_not(chronicle: Chronicle, span: Span, head: Delivered) -> bool:
+    """Whether the life has not delivered its sender's first message of the ring, and was not with the sender all the
+    time since that had sent another message: there may be rings in between on which nothing was sent."""
+    if any(event.message == head.message for event in span.delivered()):
+        return False
     spans = span.story.spans
-    transition = spans[spans.index(span) - 1].transition
-    new = transition is not None and head.sender[0] not in transition.members
-    return new and all(event.message != head.message for event in span.delivered())
+    for index in range(spans.index(span) - 1, -1, -1):
+        before = spans[index]
+        if before.transition is None:
+            # What was before is not known.
+            return False
+        if head.sender[0] not in before.transition.members:
+            return True
+        if before.ring is None or any(_has_sent(other, head) for other in chronicle.by_ring[before.ring]):
+            return False
+    return False
+
+
+def _has_sent(span: Span, head: Delivered) -> bool:
+    return any(event.message[0] == head.message[0] for event in span.delivered())
 
 
 def _is_of(event: Event, messages: frozenset[MessageId]) -> bool:
