@@ -54,6 +54,7 @@ class Life:
         self._tokens: deque[tuple[bytes, str]] = deque()
         self._inbox: deque[tuple[bytes, str]] = deque()
         self._inbox_bytes = 0
+        self._drained = True
         self._turn_at = inf
         self._persisting = False
         self._ring_seq_in_flight: int | None = None
@@ -164,8 +165,11 @@ class Life:
             datagrams.append(self._tokens.popleft())
             data = datagrams[0][0]
             counts = int.from_bytes(data[13:17], "little")
-            if len(data) >= 17 and data[3] == PacketType.ORF_TOKEN and self.node.has_all_up_to(counts):
+            is_token = len(data) >= 17 and data[3] == PacketType.ORF_TOKEN
+            if is_token and self._drained and self.node.has_all_up_to(counts):
+                self._drained = False
                 return datagrams, False
+        self._drained = True
         for _ in range(min(BATCH_MAX, len(self._inbox))):
             datagrams.append(self._inbox.popleft())
             self._inbox_bytes -= len(datagrams[-1][0])

@@ -55,6 +55,7 @@ class Network:
     def calm(self) -> None:
         """All links are whole and nothing is lost, doubled or late any more."""
         self.blocked = frozenset()
+        self._last.clear()  # nothing has to wait behind a packet that is late
         self.link = replace(self._usual, loss=0.0, duplication=0.0, late=0.0)
 
     def split(self, parts: str) -> None:
