@@ -85,7 +85,7 @@ class Daemon:
         self._wake_at = inf
         self._hot = select.epoll()
         self._opened.enter_context(closing(self._hot))
-        self._hot.register(self._transport.fileno(), select.EPOLLIN)
+        self._transport.watch(self._hot)
         self._exit: Exit | None = None
         self._ended = trio.Event()
 
@@ -151,7 +151,6 @@ class Daemon:
         is left to it, and it gets its turn every few milliseconds in any case."""
         clock = trio.current_time
         node, clients = self._node, self._clients
-        ring = self._transport.fileno()
         end = clock() + HOT_MAX_S
         now = clock()
         while now < end and not self._persisting and not clients.blocked and self._exit is None:
@@ -161,7 +160,7 @@ class Daemon:
                 return
             turn = due
             for descriptor, _ in ready:
-                if descriptor == ring:
+                if descriptor in self._transport.descriptors:
                     turn = True
                 elif not clients.read_ready(descriptor):
                     return

@@ -45,6 +45,9 @@ class Transport:
         self.send_errors: Counter[str] = Counter()
         self._sockets = RingSockets(configuration.transport)
         self._epoll = select.epoll()
+        self._also: select.epoll | None = None
+        self.descriptors: frozenset[int] = frozenset()
+        """Of the sockets that datagrams come from; changed by `reopen`."""
         self._register()
         self.configure(configuration)
 
@@ -60,10 +63,20 @@ class Transport:
     def _register(self) -> None:
         self._token_receiver: socket.socket | None = None
         self._data_receiver = self._sockets.token_receiver
-        self._epoll.register(self._data_receiver.fileno(), select.EPOLLIN)
         if self._sockets.multicast_receiver is not None:
             self._token_receiver, self._data_receiver = self._data_receiver, self._sockets.multicast_receiver
-            self._epoll.register(self._data_receiver.fileno(), select.EPOLLIN)
+        receivers = [sock for sock in (self._token_receiver, self._data_receiver) if sock is not None]
+        self.descriptors = frozenset(sock.fileno() for sock in receivers)
+        for epoll in (self._epoll, self._also):
+            if epoll is not None:
+                for descriptor in self.descriptors:
+                    epoll.register(descriptor, select.EPOLLIN)
+
+    def watch(self, epoll: select.epoll) -> None:
+        """Keep the receiving sockets registered in `epoll`, too: one level of epolls less than by `fileno`."""
+        self._also = epoll
+        for descriptor in self.descriptors:
+            epoll.register(descriptor, select.EPOLLIN)
 
     def reopen(self) -> None:
         """Open the sockets afresh (a group membership is gone with its interface). MachineError if that fails: nothing
