@@ -18,8 +18,8 @@ class Round:
 
     def next_join_list(self, local: LocalProcesses) -> JoinList | None:
         """What is still to announce, as much as one message takes; None at the end. Repeats itself until `sent`."""
-        # Who is gone is not announced; looked at for every message, since a client may die between two of them. Who only
-        # leaves is: what it multicast before its leave still waits in the queue, and would be dropped by everybody.
+        # Who is gone is not announced; looked at for every message, since a client may die between two of them. Who
+        # only leaves is: what it multicast before its leave still waits in the queue, and all would drop it.
         unsent = local.joined() if self._unsent is None else self._unsent
         self._unsent = [p for p in unsent if p.unsent_leave is None or p.endpoint is not None]
         chunk = self._unsent[:CPG_JOIN_LIST_ENTRIES_MAX]
