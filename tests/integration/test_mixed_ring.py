@@ -10,6 +10,7 @@ from totemd_lab.configuration import RingSettings
 from totemd_lab.loads import Load, LoadPlan, check_one_order, mixed_sizes
 from totemd_lab.nodes import CorosyncNode, Node, TotemdNode
 from totemd_lab.ring import SLOWNESS, Lab, LabMaker, wait_until
+from totemd_lab.upstream import again_when_a_real_node_aborts
 
 pytestmark = [pytest.mark.root, pytest.mark.corosync]
 
@@ -49,6 +50,7 @@ def check_lists(lab: Lab) -> None:
 
 @pytest.mark.parametrize("transport", ["udp", "udpu"])
 @pytest.mark.parametrize("kinds", ["TCC", "CTC", "CCT", "TTC", "TCT", "CTT", "TCTCTC", "CTCTCT"])
+@again_when_a_real_node_aborts
 def test_mixed_ring_forms(make_lab: LabMaker, kinds: str, transport: str) -> None:
     lab = make_lab(kinds, RingSettings(transport=transport))
     last_start = lab.start()
@@ -79,6 +81,7 @@ IPV6 = "fd00:78::{}"
         pytest.param(RingSettings("udp", totem={"cluster_name": "other"}, quorum={"two_node": "1"}), id="two-node"),
     ],
 )
+@again_when_a_real_node_aborts
 def test_mixed_ring_forms_and_orders_with(make_lab: LabMaker, libcpg_program: Path, settings: RingSettings) -> None:
     lab = make_lab("CT" if "two_node" in settings.quorum else "CTC", settings)
     lab.start()
@@ -88,6 +91,7 @@ def test_mixed_ring_forms_and_orders_with(make_lab: LabMaker, libcpg_program: Pa
 
 
 @pytest.mark.parametrize("transport", ["udp", "udpu"])
+@again_when_a_real_node_aborts
 def test_members_leave_crash_and_return(make_lab: LabMaker, libcpg_program: Path, transport: str) -> None:
     """Two and two: every node in turn, the representative first, leaves and returns, crashes and returns."""
     lab = make_lab("TCTC", RingSettings(transport, token_ms=800, token_coefficient_ms=0))
@@ -112,6 +116,7 @@ def test_members_leave_crash_and_return(make_lab: LabMaker, libcpg_program: Path
     one_order_now(lab, libcpg_program)
 
 
+@again_when_a_real_node_aborts
 def test_crash_and_immediate_restart(make_lab: LabMaker, libcpg_program: Path) -> None:
     """A daemon that is back before anyone missed it is a new member, whatever the others believed."""
     lab = make_lab("CTC", QUICK)

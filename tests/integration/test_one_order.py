@@ -8,6 +8,7 @@ from totemd_lab.configuration import RingSettings
 from totemd_lab.faults import drop_multicasts, dropped_packets
 from totemd_lab.loads import Load, LoadPlan, check_one_order, mixed_sizes
 from totemd_lab.ring import LabMaker
+from totemd_lab.upstream import again_when_a_real_node_aborts
 
 pytestmark = [pytest.mark.root, pytest.mark.corosync, pytest.mark.slow]
 
@@ -17,6 +18,7 @@ LOSS_PERCENT = 5
 
 
 @pytest.mark.timeout(300)
+@again_when_a_real_node_aborts
 def test_mixed_ring_keeps_one_order_under_loss(make_lab: LabMaker, libcpg_program: Path) -> None:
     lab = make_lab("CTCT")
     lab.start()
@@ -35,6 +37,7 @@ def test_mixed_ring_keeps_one_order_under_loss(make_lab: LabMaker, libcpg_progra
     assert lab.wait_formed().ring == ring, "loss of this size must not break the ring"
 
 
+@again_when_a_real_node_aborts
 def test_safe_and_agreed_share_one_order(make_lab: LabMaker, libcpg_program: Path) -> None:
     """totemd's SAFE messages and corosync's in one ring: the order is one, and the ring carries on."""
     lab = make_lab("TCT", RingSettings())

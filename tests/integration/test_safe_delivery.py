@@ -7,6 +7,7 @@ from totemd_lab.clients import connect, deliveries, wait_members
 from totemd_lab.configuration import RingSettings
 from totemd_lab.faults import drop_multicasts, heal
 from totemd_lab.ring import LabMaker
+from totemd_lab.upstream import again_when_a_real_node_aborts
 
 pytestmark = [pytest.mark.root, pytest.mark.corosync]
 
@@ -20,6 +21,7 @@ def texts(group: blocking.BlockingGroup, count: int, timeout_s: float) -> list[b
 
 
 @pytest.mark.parametrize("kinds", ["TTC", "CTT", "TTT"])
+@again_when_a_real_node_aborts
 def test_safe_waits_for_the_slowest_member(make_lab: LabMaker, kinds: str) -> None:
     lab = make_lab(kinds, PATIENT)
     lab.start()
