@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fake_daemon import SILENCE, FakeConnection, FakeDaemon, FakeRefusal, Frame
+from fake_daemon import SILENCE, FakeConnection, FakeDaemon, FakeRefusal, Frame, echo_group
 from totemd.client import blocking, protocol
 from totemd.client.blocking import BlockingClient, BlockingGroup
 from totemd.client.errors import CannotConnect, ConnectionLost, CutOff, ProtocolError, Refused, TryAgain
@@ -25,26 +25,6 @@ def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
 def client(daemon: FakeDaemon) -> Iterator[BlockingClient]:
     with blocking.connect(daemon.path, timeout_s=5.0) as client:
         yield client
-
-
-def echo_group(daemon: FakeDaemon) -> None:
-    """Groups of one: a multicast comes back at once, before its own reply."""
-    joined = {}
-
-    def join(connection: FakeConnection, ident: int, arguments: Frame) -> object:
-        joined[arguments["group"]] = ident
-        members = [{"nodeid": 1, "pid": 1}]
-        connection.event(ident, "members", {"group": arguments["group"], "members": members, "joined": [], "left": []})
-        return {}
-
-    def multicast(connection: FakeConnection, ident: int, arguments: Frame) -> object:
-        data = {"group": arguments["group"], "nodeid": 1, "pid": 1, "data": arguments["data"]}
-        connection.event(joined[arguments["group"]], "deliver", data)
-        return {}
-
-    daemon.handlers["cpg_join"] = join
-    daemon.handlers["cpg_multicast"] = multicast
-    daemon.on("cpg_leave", {})
 
 
 def multicast_often(group: BlockingGroup) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from fake_daemon import SILENCE, FakeConnection, FakeDaemon, FakeRefusal, Frame
+from fake_daemon import SILENCE, FakeConnection, FakeDaemon, FakeRefusal, Frame, echo_group
 from totemd.client import (
     CannotConnect,
     Client,
@@ -33,26 +33,6 @@ def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
     with FakeDaemon(tmp_path / "socket") as daemon:
         echo_group(daemon)
         yield daemon
-
-
-def echo_group(daemon: FakeDaemon) -> None:
-    """Groups of one: a multicast comes back at once, before its own reply."""
-    joined = {}
-
-    def join(connection: FakeConnection, ident: int, arguments: Frame) -> object:
-        joined[arguments["group"]] = ident
-        members = [{"nodeid": 1, "pid": 1}]
-        connection.event(ident, "members", {"group": arguments["group"], "members": members, "joined": [], "left": []})
-        return {}
-
-    def multicast(connection: FakeConnection, ident: int, arguments: Frame) -> object:
-        data = {"group": arguments["group"], "nodeid": 1, "pid": 1, "data": arguments["data"]}
-        connection.event(joined[arguments["group"]], "deliver", data)
-        return {}
-
-    daemon.handlers["cpg_join"] = join
-    daemon.handlers["cpg_multicast"] = multicast
-    daemon.on("cpg_leave", {})
 
 
 async def multicast_often(group: Group) -> None:

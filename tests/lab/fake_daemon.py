@@ -196,3 +196,23 @@ class FakeDaemon:
             session = FakeConnection(self, connection)
             self.connections.append(session)
             threading.Thread(target=session.serve, daemon=True).start()
+
+
+def echo_group(daemon: FakeDaemon) -> None:
+    """Groups of one: a multicast comes back at once, before its own reply."""
+    joined = {}
+
+    def join(connection: FakeConnection, ident: int, arguments: Frame) -> object:
+        joined[arguments["group"]] = ident
+        members = [{"nodeid": 1, "pid": 1}]
+        connection.event(ident, "members", {"group": arguments["group"], "members": members, "joined": [], "left": []})
+        return {}
+
+    def multicast(connection: FakeConnection, ident: int, arguments: Frame) -> object:
+        data = {"group": arguments["group"], "nodeid": 1, "pid": 1, "data": arguments["data"]}
+        connection.event(joined[arguments["group"]], "deliver", data)
+        return {}
+
+    daemon.handlers["cpg_join"] = join
+    daemon.handlers["cpg_multicast"] = multicast
+    daemon.on("cpg_leave", {})
