@@ -80,6 +80,9 @@ class Recorder:
     def configuration_changed(self, change: ConfigurationChanged) -> None:
         self.changes.append(change)
 
+    def waits_for_token(self) -> bool:
+        return True
+
     def token_sent(self) -> None:
         self.tokens_sent += 1
 
@@ -377,6 +380,9 @@ class Member:
         if change.kind is ConfigurationKind.REGULAR:
             self.seq, self.synchronized, self.barriers = change.ring.seq, False, set()
             self.to_say = [b"state of %d in ring %d" % (self.nodeid, self.seq) + bytes(100), b"%d" % self.seq]
+
+    def waits_for_token(self) -> bool:
+        return True
 
     def token_sent(self) -> None:
         while self.to_say and self.groups.multicast(b"sync", self.to_say[0]):

@@ -180,6 +180,9 @@ class RingMember(Member):
         if self.ring.state is State.OPERATIONAL and self.core.waiting_trans_ack:
             self.ring.synchronized()
 
+    def waits_for_token(self) -> bool:
+        return self.ring.core.waiting_trans_ack
+
     def switch_reassembly(self) -> None: ...
 
 

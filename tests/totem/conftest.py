@@ -66,6 +66,9 @@ class Member:
         if self.synchronize and self.ring.state is State.OPERATIONAL and self.ring.core.waiting_trans_ack:
             self.ring.synchronized()
 
+    def waits_for_token(self) -> bool:
+        return self.ring.core.waiting_trans_ack
+
     def switch_reassembly(self) -> None: ...
 
     @property
@@ -85,7 +88,7 @@ class Cluster:
         self.component: dict[NodeId, int] = {}
         self.drop: Callable[[NodeId, NodeId, bytes], bool] = lambda source, target, data: False
         self.members = {nodeid: Member(self, nodeid) for nodeid in range(1, nodes + 1)}
-        self._queue: list[tuple[float, int, NodeId, bytes]] = []
+        self._queue: list[tuple[float, int, NodeId, NodeId, bytes]] = []
         self._count = 0
 
     def start(self, *nodes: NodeId) -> None:
@@ -125,7 +128,7 @@ class Cluster:
             return
         self._count += 1
         delay = self.random.uniform(0.00005, 0.0004)
-        heapq.heappush(self._queue, (self.now + delay, self._count, target, data))
+        heapq.heappush(self._queue, (self.now + delay, self._count, source, target, data))
 
     def run(self, duration_s: float, until: Callable[[], bool] | None = None) -> bool:
         """Let time pass, at most `duration_s`; True as soon as `until` holds."""
@@ -147,11 +150,12 @@ class Cluster:
                 self.members[nodeid].ring.handle_timer(self.now)
                 self.perform(self.members[nodeid])
             else:
-                at, _, target, data = heapq.heappop(self._queue)
+                at, _, source, target, data = heapq.heappop(self._queue)
                 self.now = max(self.now, at)
                 member = self.members[target]
                 if member.alive:
-                    member.ring.receive(decode_packet(data), self.now)
+                    if not member.ring.receive_plain_token(data, source, self.now):
+                        member.ring.receive(decode_packet(data), self.now)
                     self.perform(member)
 
     def formed(self, *nodes: NodeId) -> bool:

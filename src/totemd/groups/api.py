@@ -48,6 +48,9 @@ class GroupsUpper(Protocol):
     def token_sent(self) -> None:
         """The token went on: a step of synchronization may run."""
 
+    def waits_for_token(self) -> bool:
+        """Whether `token_sent` would do anything."""
+
 
 class QueueLevel(IntEnum):
     """How full the send queue is, as corosync's rate limiter counts it."""

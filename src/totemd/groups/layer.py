@@ -195,6 +195,9 @@ class Groups:
     def token_sent(self) -> None:
         self._upper.token_sent()
 
+    def waits_for_token(self) -> bool:
+        return bool(self._held) or not self._packer.empty or self._upper.waits_for_token()
+
     def switch_reassembly(self) -> None:
         self.reassembly.forget(self._left)
         self.reassembly.switch(transitional=True)

@@ -31,6 +31,7 @@ class Gate:
     def configure(self, configuration: Configuration) -> None:
         """Take the (new) nodelist."""
         self._node_at = {node.address: node.nodeid for node in configuration.nodes}
+        self.node_at = self._node_at.get
         self._listed = frozenset(node.nodeid for node in configuration.nodes)
         self._check_source = configuration.transport.block_unlisted_ips
 

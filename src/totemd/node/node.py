@@ -97,8 +97,10 @@ class Node:
         self._stale_joins = False
         self._sync_progress: object = None
 
-        self.ring = Ring(self.nodeid, configuration.totem, stored_ring_seq, _Upcalls(self), random, emit)
+        upcalls = _Upcalls()
+        self.ring = Ring(self.nodeid, configuration.totem, stored_ring_seq, upcalls, random, emit)
         self.groups = Groups(self.ring, self, self.ring.payload_size)
+        upcalls.connect(self.groups)
         self.cmap = Cmap(ServiceHost(self, "CMAP"), self.address_of)
         self.cfg = Cfg(ServiceHost(self, "CFG"), self.cmap)
         self.cpg = Cpg(ServiceHost(self, "CPG"))
@@ -159,6 +161,8 @@ class Node:
                 "warning", "MAIN", f"this process was not scheduled for {late:.1f} s; joins from before are ignored"
             )
         self.now = now
+        if len(datagrams) == 1 and self.pass_plain_token(*datagrams[0], now):
+            return
         for data, source in arrange(datagrams):
             try:
                 packet = self.gate.admit(data, source)
@@ -175,6 +179,15 @@ class Node:
             self.ring.receive(packet, now)
         if exhausted:
             self._stale_joins = False
+
+    def pass_plain_token(self, data: bytes, source: str, now: float) -> bool:
+        """Take a single datagram if it is a token that needs no more than to be passed on: nothing else happens then,
+        and no deadline comes nearer than the least timeout. False, and nothing has changed, if it is anything else."""
+        sender = self.gate.node_at(source)
+        if sender is None or not self.ring.receive_plain_token(data, sender, now):
+            return False
+        self.now = now
+        return True
 
     def next_deadline(self) -> float:
         """When `handle_timer` wants to be called; -inf for at once, inf for never."""
@@ -367,6 +380,9 @@ class Node:
         if (self.refused or self.front.waiting) and not self.synchronizing:
             self._retry()
 
+    def waits_for_token(self) -> bool:
+        return self.synchronizing or self.refused or bool(self.front.waiting) or self.sync.in_progress
+
     def _retry(self) -> None:
         """Room in the queue, perhaps: what services could not send, and clients that were told to try again."""
         self.refused = False
@@ -444,22 +460,13 @@ class Node:
 
 
 class _Upcalls:
-    """What the ring calls. The ring exists before the groups layer that sits on it, hence the detour."""
+    """What the ring calls. The ring exists before the groups layer that sits on it: it is connected a little later."""
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
-
-    def packet_delivered(self, sender: NodeId, payload: bytes) -> None:
-        self._node.groups.packet_delivered(sender, payload)
-
-    def configuration_changed(self, change: ConfigurationChanged) -> None:
-        self._node.groups.configuration_changed(change)
-
-    def token_received(self) -> None:
-        self._node.groups.token_received()
-
-    def token_sent(self) -> None:
-        self._node.groups.token_sent()
-
-    def switch_reassembly(self) -> None:
-        self._node.groups.switch_reassembly()
+    def connect(self, groups: Groups) -> None:
+        """From now on the ring calls `groups`."""
+        self.packet_delivered = groups.packet_delivered
+        self.configuration_changed = groups.configuration_changed
+        self.token_received = groups.token_received
+        self.token_sent = groups.token_sent
+        self.waits_for_token = groups.waits_for_token
+        self.switch_reassembly = groups.switch_reassembly

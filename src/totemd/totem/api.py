@@ -46,5 +46,8 @@ class Upper(Protocol):
     def token_sent(self) -> None:
         """The token went on (or was parked): a step of synchronization may run."""
 
+    def waits_for_token(self) -> bool:
+        """Whether `token_received` or `token_sent` would do anything."""
+
     def switch_reassembly(self) -> None:
         """The old ring's last packets are delivered; from here until sync completes the transitional set is used."""

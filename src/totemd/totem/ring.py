@@ -15,6 +15,7 @@ from totemd.totem import commit, delivery, gather, recovery
 from totemd.totem.api import Upper
 from totemd.totem.core import Core, Random, State
 from totemd.totem.effects import RingEffect
+from totemd.totem.plain import visit_plainly
 from totemd.totem.stats import RingStats
 from totemd.totem.token import handle_token
 from totemd.wire.packets import (
@@ -104,6 +105,18 @@ class Ring:
         self._core.now = now
         self._handle(packet)
         self._run_loopback()
+
+    def receive_plain_token(self, data: bytes, sender: NodeId, now: float) -> bool:
+        """A datagram of the member `sender`, if it is a token that needs no more than to be passed on; False, and
+        nothing has changed, if it is anything else."""
+        core = self._core
+        if core.loopback:
+            return False
+        core.now = now
+        if not visit_plainly(core, data, sender):
+            return False
+        self._run_loopback()
+        return True
 
     def submit(self, payload: bytes, safe: bool, goes_on: bool = False) -> bool:
         """Queue a packet for the total order; False if the queue is full. The layer above has one packet per

@@ -47,7 +47,7 @@ def handle_token(core: Core, token: OrfToken) -> None:
         # Every sender keeps the token within one window of what it knows to be everywhere, and nobody sets it back.
         core.stats.implausible_tokens += 1
         return
-    _note_idleness(core, token.seq)
+    note_idleness(core, token.seq)
     if not operational and core.now - core.progress_at > 2 * core.parameters.token_timeout_s:
         restore_old_ring(core)
         enter_gather(core, "the recovery makes no progress")
@@ -71,7 +71,7 @@ def handle_token(core: Core, token: OrfToken) -> None:
     if precedes(window.released + SEQUENCE_WINDOW - allowed - core.parameters.window_size_packets, token.seq):
         # Peers stop (assert) when a token is further ahead of what they have than the window is long.
         allowed = 0
-    seq, sent = _send(core, window, token.seq, allowed, operational)
+    seq, sent = send_queued(core, window, token.seq, allowed, operational=operational)
     core.aru = window.contiguous_from(core.aru)
 
     fcc = (_mcasts_of_last_rotation(core, token) + served + sent - core.trc) & MASK
@@ -99,7 +99,7 @@ def handle_token(core: Core, token: OrfToken) -> None:
         core.me, token.target, seq, (token.token_seq + 1) & MASK, aru, aru_addr, token.ring, backlog, fcc,
         retrans_flg, tuple(rtr_list),
     )  # fmt: skip
-    _pass_on(core, encode_orf_token(forwarded))
+    pass_on(core, encode_orf_token(forwarded))
     if core.state is State.OPERATIONAL:
         delivery.deliver(core)
         if seq > RING_SEQ_END:
@@ -110,7 +110,7 @@ def handle_token(core: Core, token: OrfToken) -> None:
         settle(core)
 
 
-def _note_idleness(core: Core, seq: int) -> None:
+def note_idleness(core: Core, seq: int) -> None:
     """Count rotations without a new message; a long idle ring's token is parked at the representative."""
     if seq == core.last_seq:
         if core.merge_deadline == inf:
@@ -195,7 +195,7 @@ def _request_retransmits(core: Core, window: Window, rtr_list: list[tuple[RingId
                 return
 
 
-def _send(core: Core, window: Window, seq: int, allowed: int, operational: bool) -> tuple[int, int]:
+def send_queued(core: Core, window: Window, seq: int, allowed: int, *, operational: bool) -> tuple[int, int]:
     """Give queued packets the next numbers and multicast them; gives the last number and how many were sent."""
     sent = 0
     queue = core.current_queue()
@@ -237,7 +237,8 @@ def _fail_to_receive(core: Core) -> None:
     enter_gather(core, f"node {core.me} failed to receive messages")
 
 
-def _pass_on(core: Core, data: bytes) -> None:
+def pass_on(core: Core, data: bytes) -> None:
+    """Send the token to the next member; the representative of an idle ring parks it instead."""
     core.start_token_timers()
     if core.is_representative and core.held:
         core.parked = True

@@ -173,6 +173,25 @@ def encode_orf_token(token: OrfToken) -> bytes:
     return head + b"".join(_RTR_ITEM.pack(r.rep, r.seq, seq) for r, seq in token.rtr_list)
 
 
+PLAIN_TOKEN_HEAD: Final = bytes((0x70, 0xC0, VERSION, PacketType.ORF_TOKEN))
+"""How every ordering token begins."""
+PLAIN_TOKEN_SIZE: Final = _TOKEN.size
+"""Bytes of a token that asks for nothing."""
+
+_TOKEN_FIELDS: Final = Struct("<5xIIIIIIIQIIii")
+
+
+def unpack_plain_token(data: bytes) -> tuple[int, int, int, int, int, NodeId, NodeId, int, int, int, int, int]:
+    """The fields of a token of PLAIN_TOKEN_SIZE with PLAIN_TOKEN_HEAD, in OrfToken's order but with the ring's rep and
+    seq as two, and the number of its requests as the last."""
+    return _TOKEN_FIELDS.unpack(data)
+
+
+def pack_plain_token(*fields: int) -> bytes:
+    """The datagram of a token without requests; `fields` as `unpack_plain_token` gives them, without the last."""
+    return _TOKEN.pack(MAGIC, VERSION, 0, 0, *fields, 0)
+
+
 def _decode_mcast(data: bytes) -> Mcast:
     if len(data) < MCAST_HEADER_SIZE:
         raise BadPacket("mcast truncated", f"{len(data)} bytes")
