@@ -18,6 +18,7 @@ import trio
 from totemd.config.model import Configuration
 from totemd.errors import MachineError, TotemdError
 from totemd.node import Node
+from totemd.node.arrival import Datagram
 from totemd.node.effects import Exit, NodeEffect, PersistFile, ReadConfiguration
 from totemd.shell.clients import Clients
 from totemd.shell.listener import Listener
@@ -83,6 +84,8 @@ class Daemon:
         self._link_up = True
         self._plan = trio.CancelScope()
         self._wake_at = inf
+        self._deadline = inf
+        """When the node wanted to be called, by the last look at it."""
         self._hot = select.epoll()
         self._opened.enter_context(closing(self._hot))
         self._transport.watch(self._hot)
@@ -149,40 +152,60 @@ class Daemon:
         """While the token goes round without a pause: wait for it, and for clients, in the kernel directly. The
         scheduler in between would cost as much as all the rest. Anything but the ring's datagrams and whole requests
         is left to it, and it gets its turn every few milliseconds in any case."""
-        clock = trio.current_time
-        node, clients = self._node, self._clients
-        end = clock() + HOT_MAX_S
+        clock, poll = trio.current_time, self._hot.poll
+        receive_token, pass_token = self._transport.receive_token, self._node.pass_plain_token
+        token_descriptor = self._transport.token_descriptor
         now = clock()
-        while now < end and not self._persisting and not clients.blocked and self._exit is None:
-            due = node.next_deadline() <= now
-            ready = self._hot.poll(0 if due else HOT_WAIT_S)
-            if not ready and not due:
-                return
-            turn = due
-            for descriptor, _ in ready:
-                if descriptor in self._transport.descriptors:
-                    turn = True
-                elif not clients.read_ready(descriptor):
-                    return
-            if turn:
-                self._turn()
+        end = now + HOT_MAX_S
+        while now < end:
+            due = self._deadline <= now
+            ready = poll(0 if due else HOT_WAIT_S)
             now = clock()
+            token = None
+            if ready and ready[0][0] == token_descriptor:
+                token = receive_token()
+                # Most visits end here. They move deadlines away only, so there is no need to look at them.
+                if token is not None and len(ready) == 1 and not due and pass_token(*token, now):
+                    continue
+            if not self._serve(ready, token, due=due):
+                break
+        self._pump()
 
-    def _turn(self) -> None:
-        """Handle what has arrived and what is due."""
+    def _serve(self, ready: list[tuple[int, int]], token: Datagram | None, *, due: bool) -> bool:
+        """Handle what is `ready`, a token that has been read already, and timers. Whether to stay hot."""
+        if not ready and not due:
+            return False
+        transport, clients = self._transport, self._clients
+        data, stay = False, True
+        for descriptor, _ in ready:
+            if descriptor == transport.data_descriptor:
+                data = True
+            elif descriptor != transport.token_descriptor:
+                stay = clients.read_ready(descriptor) and stay
+        if data or due or token is not None:
+            self._turn(token, tokens=False, data=data)
+        return stay and not self._persisting and not clients.blocked and self._exit is None
+
+    def _turn(self, token: Datagram | None = None, *, tokens: bool = True, data: bool = True) -> None:
+        """Handle what has arrived (`token`: read already; `tokens`, `data`: on which sockets more may be) and what is
+        due."""
         node = self._node
-        datagrams, exhausted = self._transport.receive(node.has_all_up_to)
+        datagrams, exhausted = self._transport.receive(node.has_all_up_to, token, tokens=tokens, data=data)
         now = trio.current_time()
         if datagrams:
             node.receive_datagrams(datagrams, now, exhausted=exhausted)
-        if node.next_deadline() <= now:
+        if self._deadline <= now:
             node.handle_timer(now)
         self._pump()
 
     def _emit(self, effect: NodeEffect) -> bool:
         """Perform an effect at once, or queue it behind those that wait for the disk. Whether any do."""
         if not self._persisting:
-            self._perform(effect)
+            if isinstance(effect, Unicast):
+                # The token: not a call more than must be.
+                self._transport.unicast(effect.nodeid, effect.data)
+            else:
+                self._perform(effect)
         elif len(self._pending) < PENDING_EFFECTS_MAX:
             self._pending.append(effect)
         else:
@@ -200,7 +223,7 @@ class Daemon:
     def _pump(self) -> None:
         """After each input: write to clients, and wake up when the node wants to."""
         self._clients.flush()
-        deadline = self._node.next_deadline()
+        self._deadline = deadline = self._node.next_deadline()
         if deadline < self._wake_at:
             self._wake_at = self._plan.deadline = max(deadline, 0.0)
 

@@ -46,8 +46,8 @@ class Transport:
         self._sockets = RingSockets(configuration.transport)
         self._epoll = select.epoll()
         self._also: select.epoll | None = None
-        self.descriptors: frozenset[int] = frozenset()
-        """Of the sockets that datagrams come from; changed by `reopen`."""
+        self.token_descriptor = self.data_descriptor = -1
+        """Of the sockets that datagrams come from (by udpu all come to the second); changed by `reopen`."""
         self._register()
         self.configure(configuration)
 
@@ -65,18 +65,21 @@ class Transport:
         self._data_receiver = self._sockets.token_receiver
         if self._sockets.multicast_receiver is not None:
             self._token_receiver, self._data_receiver = self._data_receiver, self._sockets.multicast_receiver
-        receivers = [sock for sock in (self._token_receiver, self._data_receiver) if sock is not None]
-        self.descriptors = frozenset(sock.fileno() for sock in receivers)
+        self.token_descriptor = -1 if self._token_receiver is None else self._token_receiver.fileno()
+        self.data_descriptor = self._data_receiver.fileno()
         for epoll in (self._epoll, self._also):
             if epoll is not None:
-                for descriptor in self.descriptors:
-                    epoll.register(descriptor, select.EPOLLIN)
+                self._watch(epoll)
+
+    def _watch(self, epoll: select.epoll) -> None:
+        for descriptor in (self.token_descriptor, self.data_descriptor):
+            if descriptor >= 0:
+                epoll.register(descriptor, select.EPOLLIN)
 
     def watch(self, epoll: select.epoll) -> None:
         """Keep the receiving sockets registered in `epoll`, too: one level of epolls less than by `fileno`."""
         self._also = epoll
-        for descriptor in self.descriptors:
-            epoll.register(descriptor, select.EPOLLIN)
+        self._watch(epoll)
 
     def reopen(self) -> None:
         """Open the sockets afresh (a group membership is gone with its interface). MachineError if that fails: nothing
@@ -95,17 +98,32 @@ class Transport:
         """Readable when a datagram is waiting."""
         return self._epoll.fileno()
 
-    def receive(self, has_all_up_to: Callable[[int], bool]) -> tuple[list[Datagram], bool]:
-        """What is waiting, and whether that was all of it. `has_all_up_to` is the node's."""
+    def receive_token(self) -> Datagram | None:
+        """What waits on the socket for tokens alone, if there is one."""
         datagrams: list[Datagram] = []
         if self._token_receiver is not None:
-            # One token is all that a healthy ring has; should there be more, the next turn comes at once.
             self._drain(self._token_receiver, datagrams, 1)
-            # Not twice in a row, lest a stranger's tokens keep us from the messages.
-            if datagrams and self._drained and has_all_up_to(_last_message(datagrams[0][0])):
-                # Nothing that this token counts is missing: it goes on first, the rest wakes us again.
-                self._drained = False
-                return datagrams, False
+        return datagrams[0] if datagrams else None
+
+    def receive(
+        self,
+        has_all_up_to: Callable[[int], bool],
+        token: Datagram | None = None,
+        *,
+        tokens: bool = True,
+        data: bool = True,
+    ) -> tuple[list[Datagram], bool]:
+        """What is waiting, behind a `token` read already, and whether that was all of it. `has_all_up_to` is the
+        node's; `tokens` and `data` are False where the caller knows that nothing was waiting on that socket."""
+        if token is None and tokens:
+            # One token is all that a healthy ring has; should there be more, the next turn comes at once.
+            token = self.receive_token()
+        # Not twice in a row while messages wait, lest a stranger's tokens keep us from them.
+        if token is not None and (self._drained or not data) and has_all_up_to(_last_message(token[0])):
+            # Nothing that this token counts is missing: it goes on first, the rest wakes us again.
+            self._drained = not data
+            return [token], False
+        datagrams = [] if token is None else [token]
         self._drained = True
         return datagrams, self._drain(self._data_receiver, datagrams, BATCH_MAX)
 
