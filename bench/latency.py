@@ -1,8 +1,9 @@
 """Latency of ordered delivery: a ring of totemd nodes beside a ring of corosync nodes, in turns on one machine.
 
 Both rings live in network namespaces of their own for the whole run; each round loads one, then the other. One node
-multicasts, the clients on all nodes measure from before the send to the delivery, with each engine's own client library
-(totemd.client in Python, libcpg in C). Needs root, corosync, libcpg-dev and gcc. The figures are medians over rounds.
+multicasts, the clients on all nodes measure from before the send to the delivery. totemd is measured twice: with a
+client in C on its native socket, as corosync's is in C on libcpg, and with totemd.client in Python. Needs root,
+corosync, libcpg-dev and gcc. The figures are medians over rounds.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests" / "lab"))
@@ -24,6 +26,9 @@ from totemd_lab.places import Process  # noqa: E402
 from totemd_lab.ring import Lab  # noqa: E402
 
 ENGINES = {"corosync": "C", "totemd": "T"}
+
+CLIENTS = {"corosync": "corosync", "totemd": "totemd", "totemd, python": "totemd"}
+"""What is measured, and on which ring."""
 
 
 @dataclass(frozen=True)
@@ -55,19 +60,31 @@ def figures(latencies_ns: list[int]) -> Figures:
     return Figures(round(cuts[49] / 1000, 1), round(cuts[98] / 1000, 1))
 
 
-def client(node: Node, plan: Plan, libcpg_program: Path, sending: bool, out: Path) -> Process:
+Programs: TypeAlias = dict[str, list[str]]
+"""The command that measures, for each of CLIENTS; the native ones want a socket first."""
+
+
+def programs(directory: Path) -> Programs:
+    """Compile what must be."""
+    return {
+        "corosync": [str(compile_client(HERE / "cpg_latency.c", directory))],
+        "totemd": [str(compile_client(HERE / "native_latency.c", directory))],
+        "totemd, python": [sys.executable, str(HERE / "latency_client.py")],
+    }
+
+
+def client(node: Node, plan: Plan, program: list[str], sending: bool, out: Path) -> Process:
     """Start a node's client."""
-    program = [sys.executable, str(HERE / "latency_client.py"), str(node.directory / "run" / "totemd.sock")]
-    argv = program if isinstance(node, TotemdNode) else [str(libcpg_program)]
+    socket = [str(node.socket)] if isinstance(node, TotemdNode) else []
     numbers = (plan.nodes, plan.count, plan.rate_per_s, plan.size_bytes, int(sending))
-    return Process(node.place, [*argv, *map(str, numbers), str(out)], node.directory / "client")
+    return Process(node.place, [*program, *socket, *map(str, numbers), str(out)], node.directory / "client")
 
 
-def measure(lab: Lab, plan: Plan, libcpg_program: Path) -> Figures:
+def measure(lab: Lab, plan: Plan, program: list[str]) -> Figures:
     """One round on one ring."""
     outs = [node.directory / "latencies" for node in lab.nodes]
     clients = [
-        client(node, plan, libcpg_program, index == 0, out)
+        client(node, plan, program, index == 0, out)
         for index, (node, out) in enumerate(zip(lab.nodes, outs, strict=True))
     ]
     for process in clients:
@@ -77,37 +94,48 @@ def measure(lab: Lab, plan: Plan, libcpg_program: Path) -> Figures:
     return figures([int(line) for out in outs for line in out.read_text().splitlines()])
 
 
+def run_rounds(plan: Plan, directory: Path) -> dict[str, list[Figures]]:
+    """All rounds: the figures of each of CLIENTS."""
+    rounds: dict[str, list[Figures]] = {name: [] for name in CLIENTS}
+    labs: dict[str, Lab] = {}
+    commands = programs(directory)
+    try:
+        for engine, kind in ENGINES.items():
+            labs[engine] = Lab(directory / engine, kind * plan.nodes)
+            labs[engine].start()
+            labs[engine].wait_formed()
+        for number in range(1, plan.rounds + 1):
+            for name, engine in CLIENTS.items():
+                rounds[name].append(measure(labs[engine], plan, commands[name]))
+                print(f"round {number}/{plan.rounds} {name:15}{rounds[name][-1]}", file=sys.stderr)
+    finally:
+        for lab in labs.values():
+            lab.close()
+    return rounds
+
+
 def compare(plan: Plan) -> dict[str, object]:
     """The whole run. Returns what is printed as JSON."""
-    rounds: dict[str, list[Figures]] = {engine: [] for engine in ENGINES}
-    labs: dict[str, Lab] = {}
     with tempfile.TemporaryDirectory(prefix="bench") as directory:
-        libcpg_program = compile_client(HERE / "cpg_latency.c", Path(directory))
-        try:
-            for engine, kind in ENGINES.items():
-                labs[engine] = Lab(Path(directory) / engine, kind * plan.nodes)
-                labs[engine].start()
-                labs[engine].wait_formed()
-            for number in range(1, plan.rounds + 1):
-                for engine, lab in labs.items():
-                    rounds[engine].append(measure(lab, plan, libcpg_program))
-                    print(f"round {number}/{plan.rounds} {engine:9}{rounds[engine][-1]}", file=sys.stderr)
-        finally:
-            for lab in labs.values():
-                lab.close()
+        rounds = run_rounds(plan, Path(directory))
     medians = {
-        engine: Figures(statistics.median(f.p50_us for f in found), statistics.median(f.p99_us for f in found))
-        for engine, found in rounds.items()
+        name: Figures(statistics.median(f.p50_us for f in found), statistics.median(f.p99_us for f in found))
+        for name, found in rounds.items()
     }
-    ours, theirs = medians["totemd"], medians["corosync"]
+    theirs = medians["corosync"]
     return {
         "plan": asdict(plan),
-        "machine": {"processors": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()},
-        "rounds": {engine: [asdict(f) for f in found] for engine, found in rounds.items()},
-        "medians": {engine: asdict(f) for engine, f in medians.items()},
-        "ratio": {
-            "p50": round(ours.p50_us / theirs.p50_us, 2),
-            "p99": round(ours.p99_us / theirs.p99_us, 2),
+        "machine": {
+            "processors": os.cpu_count(),
+            "kernel": platform.release(),
+            "python": f"{sys.version} {sys.executable}",
+        },
+        "rounds": {name: [asdict(f) for f in found] for name, found in rounds.items()},
+        "medians": {name: asdict(f) for name, f in medians.items()},
+        "ratios": {
+            name: {"p50": round(ours.p50_us / theirs.p50_us, 2), "p99": round(ours.p99_us / theirs.p99_us, 2)}
+            for name, ours in medians.items()
+            if name != "corosync"
         },
     }
 

@@ -1,4 +1,4 @@
-"""Latency of ordered delivery through totemd.client; bench/cpg_latency.c is the same program for corosync.
+"""Latency of ordered delivery through totemd.client; bench/pace.h is the same program in C.
 
 latency_client.py SOCKET COMPLETE COUNT RATE SIZE SENDING OUT
 """
