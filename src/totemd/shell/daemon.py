@@ -176,14 +176,17 @@ class Daemon:
         if not ready and not due:
             return False
         transport, clients = self._transport, self._clients
-        data, stay = False, True
+        tokens, data, stay = False, False, True
         for descriptor, _ in ready:
             if descriptor == transport.data_descriptor:
                 data = True
-            elif descriptor != transport.token_descriptor:
+            elif descriptor == transport.token_descriptor:
+                # Behind other things; under a flood of messages it always is.
+                tokens = token is None
+            else:
                 stay = clients.read_ready(descriptor) and stay
-        if data or due or token is not None:
-            self._turn(token, tokens=False, data=data)
+        if tokens or data or due or token is not None:
+            self._turn(token, tokens=tokens, data=data)
         return stay and not self._persisting and not clients.blocked and self._exit is None
 
     def _turn(self, token: Datagram | None = None, *, tokens: bool = True, data: bool = True) -> None:
