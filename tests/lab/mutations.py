@@ -32,6 +32,7 @@ import totemd.totem.core
 import totemd.totem.delivery
 import totemd.totem.gather
 import totemd.totem.install
+import totemd.totem.plain
 import totemd.totem.recovery
 import totemd.totem.ring
 import totemd.totem.token
@@ -234,6 +235,22 @@ MUTATIONS = (
         "handle_token",
         "core.me, token.target, seq, ",
         "core.me, token.target, token.seq, ",
+        ("agreed order", "no gaps", *LOST),
+    ),
+    Mutation(
+        "a plain visit although messages are missing",
+        totem.plain,
+        "visit_plainly",
+        "or seq != core.aru",
+        "or seq < core.aru",
+        LOST,
+    ),
+    Mutation(
+        "what a plain visit sent is not counted by the token",
+        totem.plain,
+        "visit_plainly",
+        "    seq += sent",
+        "    seq += 0",
         ("agreed order", "no gaps", *LOST),
     ),
     Mutation(
