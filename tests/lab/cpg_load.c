@@ -17,6 +17,8 @@
  * EXPECTED  deliveries after which recording ends (0: none does, run until SIGTERM)
  * Status 0: all arrived. 3: SECONDS passed before. 1: an error, on stderr.
  */
+#include "crc32.h"
+
 #include <corosync/cpg.h>
 #include <poll.h>
 #include <signal.h>
@@ -35,30 +37,11 @@ static size_t complete;
 static long expected, delivered;
 static int recording, joined;
 static volatile sig_atomic_t stop;
-static uint32_t crc_table[256];
 
 static void fail(const char *what, int status)
 {
 	fprintf(stderr, "cpg_load: %s: %d\n", what, status);
 	exit(1);
-}
-
-static void crc_init(void)
-{
-	for (uint32_t n = 0; n < 256; n++) {
-		uint32_t c = n;
-		for (int k = 0; k < 8; k++)
-			c = c & 1 ? 0xedb88320u ^ (c >> 1) : c >> 1;
-		crc_table[n] = c;
-	}
-}
-
-static uint32_t crc32_of(const unsigned char *data, size_t length)
-{
-	uint32_t c = 0xffffffffu;
-	for (size_t i = 0; i < length; i++)
-		c = crc_table[(c ^ data[i]) & 0xff] ^ (c >> 8);
-	return c ^ 0xffffffffu;
 }
 
 static int by_address(const void *a, const void *b)

@@ -7,6 +7,8 @@
  * configurations, only after their synchronization. Each connection is a process of its own, so that each life has a
  * pid of its own; the parent counts lives and passes signals on.
  */
+#include "../../lab/crc32.h"
+
 #include <corosync/cpg.h>
 #include <errno.h>
 #include <math.h>
@@ -36,7 +38,6 @@ static uint32_t life, own_node;
 static int joined;
 static volatile sig_atomic_t ended, sending = 1;
 static volatile pid_t child;
-static uint32_t crc_table[256];
 
 static double now(void)
 {
@@ -48,24 +49,6 @@ static double now(void)
 static void stamp(void)
 {
 	fprintf(out, "%.6f ", now());
-}
-
-static void crc_init(void)
-{
-	for (uint32_t n = 0; n < 256; n++) {
-		uint32_t c = n;
-		for (int k = 0; k < 8; k++)
-			c = c & 1 ? 0xedb88320u ^ (c >> 1) : c >> 1;
-		crc_table[n] = c;
-	}
-}
-
-static uint32_t crc32_of(const unsigned char *data, size_t length)
-{
-	uint32_t c = 0xffffffffu;
-	for (size_t i = 0; i < length; i++)
-		c = crc_table[(c ^ data[i]) & 0xff] ^ (c >> 8);
-	return c ^ 0xffffffffu;
 }
 
 static const char *reason_word(uint32_t reason)
