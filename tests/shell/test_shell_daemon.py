@@ -2,6 +2,7 @@
 
 import gc
 import os
+import select
 import signal
 import socket
 import threading
@@ -117,6 +118,29 @@ async def test_signal_ends_it_and_nothing_is_left(world: World, nursery: trio.Nu
     assert open_sockets() == before
     assert os.listdir(world.path / "run") == []
     assert f"stopping: received {number.name}" in world.log()
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("token_first", [True, False])
+async def test_a_token_is_read_whatever_else_is_ready(world: World, nursery: trio.Nursery, token_first: bool) -> None:
+    interface = f"mcastaddr: 239.255.8.1\nmcastport: {world.configuration.transport.port}"
+    multicast = small_configuration(ADDRESS, totem=QUICK, interface=interface, transport="udp")
+    world.configuration = replace(multicast, logging=world.configuration.logging)
+    running = await start(world, nursery)
+    daemon = running.daemon
+    transport, dropped = daemon._transport, daemon._node.gate.dropped
+    settings = world.configuration.transport
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        assert settings.mcast_address
+        stranger.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(ADDRESS))
+        stranger.sendto(b"no packet", (settings.mcast_address, settings.port))
+        stranger.sendto(b"no packet", (ADDRESS, settings.port))
+    waiting = [(transport.token_descriptor, select.EPOLLIN), (transport.data_descriptor, select.EPOLLIN)]
+    before = dropped.total()
+    assert daemon._serve(waiting if token_first else waiting[::-1], None, due=False)
+    assert dropped.total() == before + 2
+    signal.raise_signal(signal.SIGTERM)
+    assert await running.wait() == 0
 
 
 @pytest.mark.trio
