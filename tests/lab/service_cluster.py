@@ -45,6 +45,7 @@ class FakeHost:
         self.logs: list[tuple[str, str]] = []
         self.shutdowns: list[tuple[str, int, bool]] = []
         self.reloads: list[Callable[[str | None], None]] = []
+        self.logs_reopened = 0
 
     @property
     def nodeid(self) -> NodeId:
@@ -84,6 +85,9 @@ class FakeHost:
 
     def request_reload(self, done: Callable[[str | None], None]) -> None:
         self.reloads.append(done)
+
+    def reopen_logs(self) -> None:
+        self.logs_reopened += 1
 
 
 class Retrying(Service, Protocol):

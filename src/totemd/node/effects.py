@@ -20,6 +20,11 @@ class ReadConfiguration:
 
 
 @record
+class ReopenLogs:
+    """Close the log file and open it anew: it may have been moved away."""
+
+
+@record
 class Exit:
     """Perform the effects before this one, then end the process with `status`."""
 
@@ -27,4 +32,4 @@ class Exit:
     reason: str
 
 
-NodeEffect: TypeAlias = RingEffect | PersistFile | ReadConfiguration | Exit
+NodeEffect: TypeAlias = RingEffect | PersistFile | ReadConfiguration | ReopenLogs | Exit

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from totemd.ids import NodeId
-from totemd.node.effects import PersistFile
+from totemd.node.effects import PersistFile, ReopenLogs
 from totemd.totem.effects import Log
 from totemd.wire.groups import SERVICE_GROUP
 
@@ -56,3 +56,6 @@ class ServiceHost:
 
     def request_reload(self, done: Callable[[str | None], None]) -> None:
         self._node.request_reload(done)
+
+    def reopen_logs(self) -> None:
+        self._node.emit(ReopenLogs())

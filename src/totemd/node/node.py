@@ -102,7 +102,7 @@ class Node:
         self.groups = Groups(self.ring, self, self.ring.payload_size)
         upcalls.connect(self.groups)
         self.cmap = Cmap(ServiceHost(self, "CMAP"), self.address_of)
-        self.cfg = Cfg(ServiceHost(self, "CFG"), self.cmap)
+        self.cfg = Cfg(ServiceHost(self, "CFG"), self.cmap, self)
         self.cpg = Cpg(ServiceHost(self, "CPG"))
         self.quorum = Quorum(ServiceHost(self, "QUORUM"), has_provider=configuration.quorum.provider is not None)
         self.votequorum: VoteQuorum | None = None
@@ -283,6 +283,20 @@ class Node:
         """A listed node's numeric address."""
         node = self.configuration.node(nodeid)
         return None if node is None else node.address
+
+    def in_ring(self, nodeid: NodeId) -> bool:
+        """Whether a node is in the last regular configuration."""
+        return self.membership is not None and nodeid in self.membership.members
+
+    @property
+    def nodelist(self) -> tuple[NodeId, ...]:
+        """The listed nodes in the file's order."""
+        return tuple(node.nodeid for node in self.configuration.nodes)
+
+    @property
+    def netmtu_bytes(self) -> int:
+        """Of the ring in force."""
+        return self.configuration.totem.netmtu_bytes
 
     @property
     def sync_in_progress(self) -> bool:

@@ -66,6 +66,9 @@ class Host(Protocol):
     def request_reload(self, done: Callable[[str | None], None]) -> None:
         """Have the configuration file read again; `done(None)` after it took effect, else `done(error text)`."""
 
+    def reopen_logs(self) -> None:
+        """Have the log file closed and opened anew; not waited for."""
+
 
 class Service(Protocol):
     """A service as the node sees it. Its messages are whole, 16-byte header included."""

@@ -18,6 +18,7 @@ from totemd.ids import NodeId, RingId
 from totemd.record import record
 from totemd.services.base import Host, Listener, ServiceId
 from totemd.services.cmap import Cmap
+from totemd.services.links import LinkStatus, Network, NodeStatus, NoNetwork, link_status, node_status
 from totemd.totem.api import ConfigurationChanged
 from totemd.wire import cfg as wire
 from totemd.wire.cfg import CfgFunction
@@ -28,6 +29,9 @@ _TIMER: Final = "cfg.shutdown"
 _KILLED_STATUS: Final = 255
 _RELOAD_ERROR_KEY: Final = "config.reload_error_message"
 _ERROR_TEXT_MAX: Final = 4000
+
+RELOAD_REFUSED: Final = Code.INVALID_PARAM
+"""What a reload that has failed is to programs; the text is for people."""
 
 ReloadDone: TypeAlias = Callable[[str | None], None]
 """Called with None when the new configuration is in effect on this node, else with the error's text."""
@@ -79,9 +83,11 @@ class Cfg:
     The node calls `retry_pending` whenever the send queue has room again and when synchronization has completed.
     """
 
-    def __init__(self, host: Host, cmap: Cmap) -> None:
+    def __init__(self, host: Host, cmap: Cmap, network: Network | None = None) -> None:
+        """Without `network` there is nothing to say about links."""
         self._host = host
         self._cmap = cmap
+        self._network = NoNetwork() if network is None else network
         self._trackers: dict[int, Listener] = {}
         self._vote: _Vote | None = None
         self._shutdown_unsent = False
@@ -105,6 +111,33 @@ class Cfg:
         return ServiceId.CFG
 
     # requests
+
+    @property
+    def local_nodeid(self) -> NodeId:
+        """This node's id."""
+        return self._host.nodeid
+
+    def links(self) -> tuple[LinkStatus, ...]:
+        """This node's ends of its links."""
+        return (link_status(self._network, self._host.nodeid),)
+
+    def addresses(self, nodeid: NodeId) -> tuple[str, ...]:
+        """A listed node's numeric addresses (0: this node's), one for each link. NOT_EXIST: not listed."""
+        address = self._network.address_of(nodeid or self._host.nodeid)
+        if address is None:
+            raise ServiceError(Code.NOT_EXIST, f"node {nodeid} is not in the nodelist")
+        return (address,)
+
+    def node_status(self, nodeid: NodeId) -> NodeStatus:
+        """How a listed node is reached. FAILED_OPERATION: not listed."""
+        status = node_status(self._network, nodeid)
+        if status is None:
+            raise ServiceError(Code.FAILED_OPERATION, f"node {nodeid} is not in the nodelist")
+        return status
+
+    def reopen_logs(self) -> None:
+        """Have the log file closed and opened anew, as after a rotation."""
+        self._host.reopen_logs()
 
     def kill_node(self, nodeid: NodeId, reason: str) -> None:
         """Have a member end itself at once, without leaving.
@@ -273,7 +306,7 @@ class Cfg:
 
     def _reload_ended(self, error: str | None) -> None:
         callers, self._reloading = self._reloading or [], None
-        status = Code.OK if error is None else Code.INVALID_PARAM
+        status = Code.OK if error is None else RELOAD_REFUSED
         self._cmap.publish("config.reload_status", CmapEntry(CmapType.I32, int(status)))
         if error is None:
             self._cmap.withdraw(_RELOAD_ERROR_KEY)

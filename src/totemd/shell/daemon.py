@@ -19,7 +19,7 @@ from totemd.config.model import Configuration
 from totemd.errors import MachineError, TotemdError
 from totemd.node import Node
 from totemd.node.arrival import Datagram
-from totemd.node.effects import Exit, NodeEffect, PersistFile, ReadConfiguration
+from totemd.node.effects import Exit, NodeEffect, PersistFile, ReadConfiguration, ReopenLogs
 from totemd.shell.clients import Clients
 from totemd.shell.listener import Listener
 from totemd.shell.logs import Logger
@@ -247,6 +247,8 @@ class Daemon:
             self._files[effect.name] = effect.data
         elif isinstance(effect, ReadConfiguration):
             self._nursery.start_soon(self._reload)
+        elif isinstance(effect, ReopenLogs):
+            self._logger.reopen()
         else:
             self._end(effect)
 

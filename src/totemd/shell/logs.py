@@ -7,6 +7,7 @@ import syslog
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final, TextIO
 
 from totemd.config.model import LoggingSettings
@@ -51,6 +52,11 @@ class Logger:
         self._least = LEVELS["debug"] if settings.debug else LEVELS.get(settings.level, syslog.LOG_INFO)
         self._file_least = LEVELS["debug"] if settings.debug else LEVELS.get(settings.logfile_level, self._least)
         self._by_subsystem = {name: LEVELS.get(level, self._least) for name, level in settings.subsystems}
+
+    def reopen(self) -> None:
+        """Have the thread close the log file and open it anew; what it writes next is in the new one."""
+        self._settings = replace(self._settings)
+        self._put(time.time(), "notice", "MAIN", "log files were opened anew")
 
     def log(self, level: str, subsystem: str, text: str) -> None:
         """Queue one line; the same line more than a few times in ten seconds is counted, not written."""
