@@ -159,15 +159,15 @@ class VoteQuorum:
         self._request(Reconfigure(self._host.nodeid, 0, RECONFIGURE_CANCEL_WAIT_FOR_ALL))
 
     def track_start(self, listener: Listener, *, current: bool, changes: bool) -> None:
-        """Push the present state (`current`) and register for changes. EXIST: registered already."""
+        """Push the present state (`current`) and register for changes. EXIST: registered already, whatever is wanted
+        now (the present state has been pushed all the same)."""
         if current:
             listener.push(self._nodelist_event())
             listener.push(self._quorum_event())
-        if not changes:
-            return
         if any(known is listener for known in self._listeners):
             raise ServiceError(Code.EXIST, "votequorum is tracked already")
-        self._listeners.append(listener)
+        if changes:
+            self._listeners.append(listener)
 
     def track_stop(self, listener: Listener) -> None:
         """NOT_EXIST: not registered."""
