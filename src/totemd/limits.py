@@ -75,3 +75,12 @@ CMAP_BYTES_MAX = 64 * 1024 * 1024
 
 CMAP_TRACKERS_MAX = 10_000
 """Trackers on the cmap at once; every change looks at all of them."""
+
+QB_ITERATORS_MAX = 256
+"""Iterators of one connection to the library cmap; an iterator over the statistics remembers all their keys."""
+
+QB_TRACKERS_MAX = 1000
+"""Trackers of one connection to the library cmap."""
+
+QB_REPLY_VALUE_MAX = MESSAGE_SIZE_MAX - 40
+"""Bytes to which the library cmap pads a value that it was asked for: no buffer of a client is larger."""

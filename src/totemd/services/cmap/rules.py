@@ -10,6 +10,7 @@ from typing import Final
 from totemd.config.model import CmapEntry, CmapType, CmapValue
 from totemd.errors import Code, ServiceError
 from totemd.limits import CMAP_KEY_MAX, CMAP_KEY_MIN, CMAP_VALUE_MAX
+from totemd.services.cmap.tracking import CmapChanged, TrackKind
 
 _KEY_CHARACTERS: Final = re.compile(r"[A-Za-z0-9._/:-]*\Z")
 _FLOAT: Final = Struct("<f")
@@ -146,3 +147,11 @@ def entry_of(value: CmapValue) -> CmapEntry:
 def size_of(key: str, entry: CmapEntry) -> int:
     """Roughly the memory that a key and its value take, bytes."""
     return len(key) + (len(entry.value) if isinstance(entry.value, str | bytes) else 8)
+
+
+def change_of(key: str, old: CmapEntry | None, new: CmapEntry | None) -> CmapChanged | None:
+    """What has become of the key; None if nothing has."""
+    if old == new:
+        return None
+    kind = TrackKind.ADD if old is None else TrackKind.DELETE if new is None else TrackKind.MODIFY
+    return CmapChanged(kind, key, new, old)

@@ -7,7 +7,7 @@ their own is the newer one; here only the older side goes, so a node with a newe
 What is already running is never stopped by a newcomer, neither here nor there.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from totemd.config.model import CmapEntry, CmapType, CmapValue
@@ -16,6 +16,8 @@ from totemd.ids import NodeId, RingId
 from totemd.limits import CMAP_BYTES_MAX, CMAP_KEYS_MAX
 from totemd.services.base import Host, Listener, ServiceId
 from totemd.services.cmap import rules
+from totemd.services.cmap.live import POLL_S, LiveKeys
+from totemd.services.cmap.statistics import Statistics
 from totemd.services.cmap.store import Store
 from totemd.services.cmap.tracking import ALL_KINDS, CmapChanged, Trackers, TrackKind
 from totemd.totem.api import ConfigurationChanged, ConfigurationKind
@@ -30,6 +32,8 @@ _DAEMON_PREFIXES: Final = ("runtime.", "internal_configuration.", "config.")
 
 _STALE_STATUS: Final = 1
 
+_LIVE_TIMER: Final = "live keys"
+
 
 class Cmap:
     """Service 0. `address_of` gives a node's numeric address as far as it is known.
@@ -42,6 +46,9 @@ class Cmap:
         self._address_of = address_of
         self._store = Store()
         self._trackers = Trackers()
+        self._live: list[LiveKeys] = []
+        self.statistics = Statistics(host)
+        """Map 1."""
         self._file_keys: frozenset[str] = frozenset()
         self._members: tuple[NodeId, ...] = ()
         self._versions: dict[NodeId, int] = {}
@@ -61,6 +68,7 @@ class Cmap:
     def get(self, key: str) -> CmapEntry:
         """The key's entry. ServiceError: NAME_TOO_LONG (no valid key), NOT_EXIST."""
         rules.check_key(key)
+        self._look(key)
         entry = self._store.find(key)
         if entry is None:
             raise ServiceError(Code.NOT_EXIST, f"there is no key {key}")
@@ -105,7 +113,13 @@ class Cmap:
     def iterate(self, prefix: str = "") -> list[tuple[str, CmapEntry]]:
         """A snapshot of all keys that begin with `prefix`, in ASCII order. ServiceError: NAME_TOO_LONG."""
         rules.check_prefix(prefix)
+        self._look(prefix)
         return self._store.with_prefix(prefix)
+
+    def walk(self, prefix: str = "") -> Iterator[tuple[str, CmapEntry]]:
+        """All keys that begin with `prefix`, in ASCII order, as they are when their turn comes."""
+        self._look(prefix)
+        return self._store.walk(prefix)
 
     def track(self, listener: Listener, key: str, kinds: TrackKind = ALL_KINDS, *, prefix: bool = False) -> int:
         """Have `CmapChanged` pushed for a key, or for all keys that begin with it. Returns a handle for `untrack`.
@@ -118,7 +132,10 @@ class Cmap:
             rules.check_key(key)
         if not kinds or kinds & ~ALL_KINDS:
             raise ServiceError(Code.INVALID_PARAM, "say which of add, modify and delete to track")
-        return self._trackers.add(listener, key, kinds, prefix)
+        self._look(key)
+        handle = self._trackers.add(listener, key, kinds, prefix)
+        self._poll_live()
+        return handle
 
     def untrack(self, handle: int) -> None:
         """End one tracking. ServiceError: NOT_EXIST."""
@@ -141,6 +158,27 @@ class Cmap:
             raise ServiceError(Code.NO_MEMORY, f"the map has {self._store.bytes} bytes already")
 
     # for the daemon itself
+
+    def add_live(self, keys: LiveKeys) -> None:
+        """Have keys written when somebody looks at them, and not before; trackers are told 1.5 s later at most."""
+        self._live.append(keys)
+        self._write(keys)
+
+    def _look(self, prefix: str) -> None:
+        for keys in self._live:
+            if keys.concern(prefix):
+                self._write(keys)
+
+    def _write(self, keys: LiveKeys) -> None:
+        for key, entry in keys.read().items():
+            self._put(key, entry)
+
+    def _poll_live(self) -> None:
+        tracked = [keys for keys in self._live if self._trackers.want_any_of(keys.prefix)]
+        for keys in tracked:
+            self._write(keys)
+        if tracked:
+            self._host.set_timer(_LIVE_TIMER, POLL_S, self._poll_live)
 
     def find(self, key: str) -> CmapEntry | None:
         """The key's entry, if it has one."""

@@ -1,6 +1,7 @@
 """The key/value map itself: typed entries in the order of their keys, and the news of every change."""
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterator
 
 from totemd.config.model import CmapEntry
 from totemd.services.cmap.rules import size_of
@@ -53,3 +54,11 @@ class Store:
                 break
             found.append((key, self._entries[key]))
         return found
+
+    def walk(self, prefix: str) -> Iterator[tuple[str, CmapEntry]]:
+        """As `with_prefix`, one by one: it goes on behind the last key, whatever has come and gone meanwhile."""
+        index = bisect_left(self._keys, prefix)
+        while index < len(self._keys) and self._keys[index].startswith(prefix):
+            key = self._keys[index]
+            yield key, self._entries[key]
+            index = bisect_right(self._keys, key)
