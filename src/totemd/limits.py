@@ -84,3 +84,9 @@ QB_TRACKERS_MAX = 1000
 
 QB_REPLY_VALUE_MAX = MESSAGE_SIZE_MAX - 40
 """Bytes to which the library cmap pads a value that it was asked for: no buffer of a client is larger."""
+
+ITERATIONS_MAX = 32
+"""Iterations over process groups that one connection of libcpg has open; each has a list of all groups."""
+
+ZERO_COPY_BUFFERS_MAX = 16
+"""Zero-copy buffers of one connection of libcpg; each holds a descriptor."""

@@ -29,6 +29,30 @@ class Synchronized:
     ring: RingId
 
 
+class SharedBuffer(Protocol):
+    """A file in memory that a client has made, and still can change and truncate."""
+
+    def read(self, offset: int, size_bytes: int) -> bytes:
+        """What is there now; shorter, if the file is. Never more than the size it was opened with."""
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Change the file. ServiceError NO_RESOURCES: there is no memory."""
+
+    def close(self) -> None:
+        """Give it up; calling it again is fine."""
+
+
+class SharedBuffers(Protocol):
+    """Where clients leave such files."""
+
+    def open(self, path: bytes, size_bytes: int, owner: Credentials) -> SharedBuffer:
+        """Open a client's file of at least `size_bytes`, and remove its name.
+
+        ServiceError: INVALID_PARAM (no such file, not there, too short); ACCESS (not a file of the owner's);
+        NO_RESOURCES (too many are open).
+        """
+
+
 class NodePort(Protocol):
     """What the node itself answers."""
 

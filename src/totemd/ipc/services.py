@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from totemd.errors import Code, ServiceError
 from totemd.ipc.access import AccessPolicy
 from totemd.ipc.events import DeliverEncoder
-from totemd.ipc.ports import NodePort
+from totemd.ipc.ports import Credentials, NodePort, SharedBuffer, SharedBuffers
 from totemd.services.cfg import Cfg
 from totemd.services.cmap import Cmap
 from totemd.services.cpg import Cpg
@@ -13,6 +14,13 @@ from totemd.services.votequorum.service import VoteQuorum
 
 if TYPE_CHECKING:
     from totemd.ipc.session import Session
+
+
+class NoSharedBuffers:
+    """Where there are no files."""
+
+    def open(self, path: bytes, size_bytes: int, owner: Credentials) -> SharedBuffer:
+        raise ServiceError(Code.NOT_SUPPORTED, "this node reads no files of clients")
 
 
 class Services:
@@ -36,6 +44,8 @@ class Services:
         self.cfg = cfg
         self.quorum = quorum
         self.votequorum = votequorum
+        self.shared_buffers: SharedBuffers = NoSharedBuffers()
+        """The shell puts its own here."""
         self.deliver_encoder = DeliverEncoder()
         self.waiting: dict[Session, None] = {}
         """Sessions that got try_again and no "ready" since, in the order of asking."""

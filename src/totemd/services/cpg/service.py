@@ -144,8 +144,10 @@ class Cpg:
         message = wire.Mcast(process.group, process.pid, self._host.nodeid, 0, data)
         self._multicast(wire.encode_mcast(message), safe=safe)
 
-    def partial_multicast(self, endpoint: Listener, fragment: bytes, kind: CpgFragment, total: int) -> None:
-        """Send a fragment of a message of `total` bytes to the listener's group.
+    def partial_multicast(
+        self, endpoint: Listener, fragment: bytes, kind: CpgFragment, total: int, *, safe: bool = False
+    ) -> None:
+        """Send a fragment of a message of `total` bytes to the listener's group; `safe` as for `multicast`.
 
         ServiceError: as for `multicast`; INVALID_PARAM (total); INTERRUPT (the membership has changed since the first
         fragment: begin again).
@@ -158,7 +160,7 @@ class Cpg:
         if kind is not CpgFragment.FIRST and process.interrupted:
             raise ServiceError(Code.INTERRUPT, "the membership has changed since the message's first fragment")
         message = wire.PartialMcast(process.group, process.pid, kind, total, self._host.nodeid, 0, fragment)
-        self._multicast(wire.encode_partial_mcast(message))
+        self._multicast(wire.encode_partial_mcast(message), safe=safe)
         if kind is CpgFragment.FIRST:
             process.interrupted = False
 
