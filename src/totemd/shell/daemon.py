@@ -24,6 +24,7 @@ from totemd.shell.clients import Clients
 from totemd.shell.listener import Listener
 from totemd.shell.logs import Logger
 from totemd.shell.scheduling import raise_priority
+from totemd.shell.shared_buffers import FileBuffers
 from totemd.shell.sockets import address_is_up
 from totemd.shell.state import StateDirectory
 from totemd.shell.transport import Transport
@@ -127,6 +128,7 @@ class Daemon:
             emit=self._emit,
             now=trio.current_time(),
         )
+        self._node.front.shared_buffers = FileBuffers()
         self._clients = Clients(self._node, self._listener, self._pump, self._hot)
         # What lives now lives for good; the collector need not look at it in the token's way.
         gc.collect()
