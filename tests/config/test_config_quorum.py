@@ -7,7 +7,7 @@ import pytest
 from totemd.config import Configuration, QuorumSettings, TieBreaker
 from totemd.config.document import Document
 from totemd.config.model import NodeEntry
-from totemd.config.quorum import derive_quorum
+from totemd.config.quorum import read_quorum
 from totemd.errors import ConfigError
 
 PROVIDER = "provider: corosync_votequorum\n"
@@ -20,7 +20,7 @@ def _settings(
     inner = f"device {{\n{device}\n}}\n" if device else ""
     document = Document(f"quorum {{\n{PROVIDER}{quorum}\n{inner}}}\n", "f")
     nodes = [NodeEntry(i, i + 1, f"n{i + 1}", (f"10.0.0.{i + 1}",), f"10.0.0.{i + 1}", v) for i, v in enumerate(votes)]
-    settings = derive_quorum(document, nodes, nodes[0])
+    settings = read_quorum(document, nodes, nodes[0])
     return settings, {warning.key: warning.text for warning in document.warnings}
 
 
@@ -150,15 +150,13 @@ def test_what_a_device_excludes(quorum: str, votes: tuple[int, ...], device: str
     assert caught.value.key == key
 
 
-def test_a_device_is_refused_and_its_own_keys_are_not_judged(
-    load_conf: Callable[..., Configuration], conf: Callable[..., str]
-) -> None:
+def test_a_devices_own_keys_are_not_judged(load_conf: Callable[..., Configuration], conf: Callable[..., str]) -> None:
     device = "provider: corosync_votequorum\ndevice {\nmodel: net\nnet {\nhost: q\ntls: on\n}\n}"
     text = conf(quorum=device)
-    with pytest.raises(ConfigError, match=r'quorum\.device\.model: found "net"; totemd does not support') as caught:
-        load_conf(text)
-    assert text.split("\n")[caught.value.line - 1] == "model: net"
-    assert load_conf(text.replace("model: net", "")).warnings == ()
+    configuration = load_conf(text)
+    assert configuration.warnings == ()
+    assert configuration.quorum.device_model == "net"
+    assert configuration.entries["quorum.device.net.tls"].value == "on"
 
 
 def test_without_a_provider_there_is_no_quorum(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -456,10 +457,18 @@ def test_device_master_wins_decides_alone() -> None:
 
 
 def test_device_refusals() -> None:
-    plain = VotingCluster(1)
-    plain.form([1])
-    refused(Code.ACCESS, lambda: plain[1].votes.device.register(b"net", lambda _: None))
-    refused(Code.ACCESS, lambda: plain[1].votes.device.poll(b"net", True, RingId(1, 4)))
+    for forbidding in (
+        QuorumSettings(two_node=True),
+        QuorumSettings(last_man_standing=True),
+        QuorumSettings(allow_downscale=True),
+        QuorumSettings(tie_breaker=TieBreaker.LOWEST),
+    ):
+        plain = VotingCluster(1, forbidding)
+        plain.form([1])
+        device = plain[1].votes.device
+        refused(Code.ACCESS, partial(device.register, b"net", lambda _: None))
+        refused(Code.ACCESS, partial(device.poll, b"net", True, RingId(1, 4)))
+        refused(Code.ACCESS, partial(device.master_wins, b"net", True))
     cluster = device_cluster()
     device = cluster[1].votes.device
     refused(Code.NOT_EXIST, lambda: device.poll(b"net", True, RingId(1, 4)))

@@ -153,7 +153,6 @@ _NODELIST = (
     _integer("nodelist.node", "quorum_votes", "1", _EFFECTIVE),
 )
 
-_DEVICE_NOTE = "read by the quorum device, which totemd does not support"
 _QUORUM = (
     _text("quorum", "provider", "none: no quorum at all", _RESTART, ("corosync_votequorum",)),
     _integer("quorum", "expected_votes", "sum of the nodelist's votes", _EFFECTIVE, span=(1, 2**32 - 1)),
@@ -167,12 +166,12 @@ _QUORUM = (
     _flag("allow_downscale", _RESTART),
     _flag("expected_votes_tracking", _RESTART),
     _ignored("quorum", "leaving_timeout", "0", "corosync does not use it either; remove it", CmapType.U32),
-    # Refused after the rules of votequorum(5) had their say: see `quorum`.
     _text("quorum.device", "model", "none: no quorum device", _EFFECTIVE),
     _integer("quorum.device", "votes", "nodes - 1", _EFFECTIVE),
     _integer("quorum.device", "timeout", "10000 ms", _EFFECTIVE, span=(1, 2**32 - 1)),
     _integer("quorum.device", "sync_timeout", "30000 ms", _EFFECTIVE, span=(1, 2**32 - 1)),
-    _ignored("quorum.device", "master_wins", "0", _DEVICE_NOTE, CmapType.U8, harmless=("0",)),
+    # For the device's own eyes, like its sections net and heuristics.
+    _integer("quorum.device", "master_wins", "0", _EFFECTIVE, CmapType.U8),
 )
 
 _ON_OFF = ("on", "off")

@@ -11,23 +11,7 @@ PEER_EXPECTED_VOTES_MAX = 509
 
 
 def read_quorum(document: Document, nodes: Sequence[NodeEntry], local: NodeEntry) -> QuorumSettings:
-    """The quorum options after all rules. Raises ConfigError for combinations that corosync refuses as well.
-
-    A quorum device is refused even where the rules allow it: its votes belong to the arithmetic on every node, and
-    this node could neither run it nor learn whether it votes.
-    """
-    settings = derive_quorum(document, nodes, local)
-    if settings.provider is not None and settings.device_model is not None:
-        raise document.table("quorum.device").error(
-            "model",
-            f'found "{settings.device_model}"; totemd does not support a quorum device, whose votes would count in '
-            "the quorum of every node; remove the section device (on all nodes)",
-        )
-    return settings
-
-
-def derive_quorum(document: Document, nodes: Sequence[NodeEntry], local: NodeEntry) -> QuorumSettings:
-    """The same with a quorum device admitted."""
+    """The quorum options after all rules. Raises ConfigError for combinations that corosync refuses as well."""
     quorum = document.table("quorum")
     provider = quorum.text("provider")
     if provider is None:

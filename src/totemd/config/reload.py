@@ -11,7 +11,7 @@ from dataclasses import replace
 from totemd.config.directives import SCHEMA
 from totemd.config.document import Document, Table, Value
 from totemd.config.model import CmapEntry, CmapValue, Configuration, ConfigWarning, NodeEntry, QuorumSettings
-from totemd.config.quorum import derive_quorum
+from totemd.config.quorum import read_quorum
 from totemd.config.schema import Reload
 from totemd.errors import ConfigError
 from totemd.record import record
@@ -146,11 +146,11 @@ def _quorum_in_force(
     lines = dict(new.lines)
     for key, entry in entries.items():
         section, _, name = key.rpartition(".")
-        if section == "quorum":
+        if section in ("quorum", "quorum.device"):
             table = document.tables.setdefault(section, Table(new.file, section))
             table.values[name] = Value(entry, lines.get(key, 0))
     try:
-        quorum = derive_quorum(document, new.nodes, new.local)
+        quorum = read_quorum(document, new.nodes, new.local)
     except ConfigError as error:
         return old.quorum, [error], []
     notes = [warning for warning in document.warnings if warning not in new.warnings]

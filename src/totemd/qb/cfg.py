@@ -77,6 +77,7 @@ _ADDRESS: Final = Struct("=16s")
 _LOCAL: Final = Struct("=I4x")
 _NODE_STATUS: Final = Struct("=II6B2x")
 _STATUS_LINK: Final = Struct("=3BxI256s256s")
+_NO_STATUS_SIZE: Final = 8
 _TESTSHUTDOWN: Final = Struct("=I4x")
 
 
@@ -143,13 +144,9 @@ class CfgFront:
 
     def _node_status(self, message: bytes) -> bytes:
         nodeid, version = fields(_NODESTATUSGET, message)
-        try:
-            if version != NODE_STATUS_VERSION:
-                raise ServiceError(Code.NOT_SUPPORTED, f"node status has version {NODE_STATUS_VERSION}, not {version}")
-            status = self._cfg.node_status(nodeid)
-        except ServiceError as error:
-            return response(Reply.NODESTATUSGET, error.code, bytes(_ADDRESSES.size))
-        return response(Reply.NODESTATUSGET, body=_node_status_body(status))
+        if version != NODE_STATUS_VERSION:
+            return response(Reply.NODESTATUSGET, Code.NOT_SUPPORTED, bytes(_NO_STATUS_SIZE))
+        return response(Reply.NODESTATUSGET, body=_node_status_body(self._cfg.node_status(nodeid)))
 
     # what takes nodes down
 
@@ -201,11 +198,13 @@ class CfgFront:
 
 
 def _node_status_body(status: NodeStatus) -> bytes:
-    """Version 1 of a node's status: its one link first, seven that are not there behind it."""
+    """Version 1 of a node's status: its one link first, zeros for all that are not there."""
     reachable = int(status.reachable)
     head = _NODE_STATUS.pack(NODE_STATUS_VERSION, status.nodeid, reachable, 0, 0, 0, 0, 0)
-    link = _STATUS_LINK.pack(reachable, reachable, 0, status.mtu_bytes, status.address.encode(), b"")
-    return head + link + bytes((STATUS_LINKS - 1) * _STATUS_LINK.size)
+    link = b""
+    if status.address is not None:
+        link = _STATUS_LINK.pack(1, reachable, 0, status.mtu_bytes, status.address.encode(), b"")
+    return head + link.ljust(STATUS_LINKS * _STATUS_LINK.size, b"\0")
 
 
 SERVICE: Final = QbService(

@@ -15,8 +15,9 @@ from totemd.qb.api import Port, QbService
 from totemd.qb.codec import response, ring_id
 from totemd.qb.handling import Later, c_string, fields
 from totemd.services.base import ServiceId
-from totemd.services.votequorum.events import ExpectedVotesChanged, NodelistChanged, QuorumChanged
+from totemd.services.votequorum.events import ExpectedVotesChanged, NodelistChanged, NodeStanding, QuorumChanged
 from totemd.services.votequorum.service import VoteQuorum
+from totemd.wire.votequorum import DEVICE_NODEID
 
 U32_MAX: Final = 2**32 - 1
 
@@ -110,7 +111,7 @@ class VotequorumFront:
         """Queue an event of the service."""
         if isinstance(event, QuorumChanged):
             body = _QUORUM.pack(event.quorate, self._context, len(event.nodes))
-            body += b"".join(_STANDING.pack(node.nodeid, node.state) for node in event.nodes)
+            body += b"".join(map(_standing, event.nodes))
             self._port.send_event(response(Reply.QUORUM, body=body))
         elif isinstance(event, NodelistChanged):
             body = _CONTEXT.pack(self._context) + ring_id(event.ring) + _NODE_COUNT.pack(len(event.nodes))
@@ -203,6 +204,11 @@ class VotequorumFront:
         name, allow = fields(_MASTER_WINS, message)
         self._votes.device.master_wins(c_string(name), bool(allow))
         return _DONE
+
+
+def _standing(node: NodeStanding) -> bytes:
+    # The quorum device has no state in corosync either; whether it lives is a flag of GETINFO.
+    return _STANDING.pack(node.nodeid, 0 if node.nodeid == DEVICE_NODEID else node.state)
 
 
 SERVICE: Final = QbService(

@@ -39,7 +39,8 @@ class NodeStatus:
     reachable: bool
     mtu_bytes: int
     """Payload that fits into one datagram besides a recovery message's two headers."""
-    address: str
+    address: str | None
+    """None: the node is not in the nodelist, so there is no link to it."""
 
 
 @record
@@ -65,12 +66,10 @@ class NoNetwork:
         return False
 
 
-def node_status(network: Network, nodeid: NodeId) -> NodeStatus | None:
-    """The standing of a listed node; None for others."""
-    address = network.address_of(nodeid)
-    if address is None:
-        return None
-    return NodeStatus(nodeid, network.in_ring(nodeid), network.netmtu_bytes - 2 * MCAST_HEADER_SIZE, address)
+def node_status(network: Network, nodeid: NodeId) -> NodeStatus:
+    """The standing of a node, listed or not."""
+    mtu_bytes = max(network.netmtu_bytes - 2 * MCAST_HEADER_SIZE, 0)
+    return NodeStatus(nodeid, network.in_ring(nodeid), mtu_bytes, network.address_of(nodeid))
 
 
 def link_status(network: Network, own: NodeId) -> LinkStatus:

@@ -6,6 +6,7 @@ The rules for its requests. The device's flags are bits of this node's own flags
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from totemd.config.model import TieBreaker
 from totemd.errors import Code, ServiceError
 from totemd.ids import NO_RING, NodeId, RingId
 from totemd.services.base import Host
@@ -60,8 +61,17 @@ class QuorumDevice:
 
     @property
     def can_operate(self) -> bool:
-        """Whether the configuration has a device."""
-        return self._owner.electorate.settings.device_model is not None
+        """Whether the configuration allows a device. One that has none of it allows one without votes, as corosync's
+        does, unless an option is on with which a device cannot go together."""
+        settings = self._owner.electorate.settings
+        if settings.device_model is not None:
+            return True
+        return not (
+            settings.two_node
+            or settings.last_man_standing
+            or settings.allow_downscale
+            or settings.tie_breaker is not TieBreaker.NONE
+        )
 
     @property
     def registered(self) -> bool:
@@ -75,10 +85,10 @@ class QuorumDevice:
     def register(self, name: bytes, answer: Answer) -> None:
         """Ask all nodes to know the device; `answer` follows, at once if it is registered here under that name.
 
-        ACCESS: not configured; EXIST: registered under another name; TRY_AGAIN: a registration is on its way;
-        INVALID_PARAM: no valid name; NO_RESOURCES: the send queue is full.
+        ACCESS: the configuration does not allow it; EXIST: registered under another name; TRY_AGAIN: a registration is
+        on its way; INVALID_PARAM: no valid name; NO_RESOURCES: the send queue is full.
         """
-        self._demand_configured()
+        self._demand_allowed()
         self._check_name(name)
         if self.registered:
             if name != self.name:
@@ -92,7 +102,8 @@ class QuorumDevice:
 
     def unregister(self, name: bytes) -> None:
         """NOT_EXIST: none is registered; INVALID_PARAM: another name."""
-        self._demand_registered(name)
+        self._demand_registered()
+        self._demand_name(name)
         self._host.cancel_timer(TIMER)
         self.holds_sync = False
         self._owner.change_own_flags(clear=_ALL_FLAGS)
@@ -101,7 +112,8 @@ class QuorumDevice:
 
     def update(self, old_name: bytes, new_name: bytes) -> None:
         """Rename the device on all nodes. Errors as `unregister`."""
-        self._demand_registered(old_name)
+        self._demand_registered()
+        self._demand_name(old_name)
         self._check_name(new_name)
         self._multicast(encode_qdevice_reconfigure(QdeviceReconfigure(old_name, new_name)))
 
@@ -110,10 +122,11 @@ class QuorumDevice:
 
         ACCESS, NOT_EXIST, INVALID_PARAM as above; MESSAGE_ERROR if it speaks of another ring than the last one.
         """
-        self._demand_configured()
-        self._demand_registered(name)
+        self._demand_allowed()
+        self._demand_registered()
         if ring != self.ring:
             raise ServiceError(Code.MESSAGE_ERROR, f"the ring is {self.ring}, not {ring}")
+        self._demand_name(name)
         self.holds_sync = False
         changed = self._owner.change_own_flags(
             set_=NODE_QDEVICE_ALIVE | (NODE_QDEVICE_CAST_VOTE if cast_vote else 0), clear=NODE_QDEVICE_CAST_VOTE
@@ -124,8 +137,9 @@ class QuorumDevice:
 
     def master_wins(self, name: bytes, allow: bool) -> None:
         """Whether a component that the device votes for is quorate by that alone. Errors as `poll`."""
-        self._demand_configured()
-        self._demand_registered(name)
+        self._demand_allowed()
+        self._demand_registered()
+        self._demand_name(name)
         flag = NODE_QDEVICE_MASTER_WINS
         self._owner.change_own_flags(set_=flag if allow else 0, clear=flag)
         self._owner.announce()
@@ -175,13 +189,15 @@ class QuorumDevice:
         if self._owner.change_own_flags(clear=NODE_QDEVICE_ALIVE | NODE_QDEVICE_CAST_VOTE):
             self._owner.announce()
 
-    def _demand_configured(self) -> None:
+    def _demand_allowed(self) -> None:
         if not self.can_operate:
-            raise ServiceError(Code.ACCESS, "quorum.device.model is not configured")
+            raise ServiceError(Code.ACCESS, "the options in section quorum do not allow a quorum device")
 
-    def _demand_registered(self, name: bytes) -> None:
+    def _demand_registered(self) -> None:
         if not self.registered:
             raise ServiceError(Code.NOT_EXIST, "no quorum device is registered on this node")
+
+    def _demand_name(self, name: bytes) -> None:
         if name != self.name:
             raise ServiceError(Code.INVALID_PARAM, "the registered quorum device has another name")
 

@@ -204,7 +204,7 @@ class VoteQuorum:
     def runtime_keys(self) -> dict[str, CmapEntry]:
         """The cmap's runtime.votequorum keys as of now."""
         keys = runtime_keys(self._electorate)
-        if self.device.can_operate:
+        if self._electorate.settings.device_model is not None:
             keys["runtime.votequorum.qdevice_can_operate"] = CmapEntry(CmapType.U8, 1)
         return keys
 
