@@ -58,8 +58,13 @@ def test_names_that_are_refused(key: str) -> None:
     cmap, _ = a_cmap()
     with refused(Code.NAME_TOO_LONG):
         cmap.set(key, text("x"))
-    with refused(Code.NAME_TOO_LONG):
+    with refused(Code.NOT_EXIST):
         cmap.get(key)
+    with refused(Code.NOT_EXIST):
+        cmap.delete(key)
+    with refused(Code.NOT_EXIST):
+        cmap.adjust(key, 1)
+    assert list(cmap.walk(f"{key}.")) == []
 
 
 def test_names_at_the_edges() -> None:
@@ -85,7 +90,7 @@ def test_names_at_the_edges() -> None:
         (STRING, b"x"),
         (STRING, "x\0y"),
         (STRING, "\ud800"),
-        (STRING, "x" * 16384),
+        (STRING, "x" * 16385),
         (CmapType.BINARY, bytes(16385)),
         (CmapType.BINARY, "x"),
         (CmapType.FLOAT, 1e39),
@@ -216,7 +221,11 @@ def test_tracking_tells_of_real_changes_alone() -> None:
     with refused(Code.NOT_EXIST):
         cmap.untrack(handle)
     with refused(Code.INVALID_PARAM):
-        cmap.track(other, "a.b", TrackKind(0))
+        cmap.track(other, "a.b", TrackKind(8))
+    cmap.track(other, "a.b", TrackKind(0))
+    cmap.track(other, "a b")
+    cmap.set("a.b", text("x"))
+    assert other.events == []
 
 
 def test_clients_cannot_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:

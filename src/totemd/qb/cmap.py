@@ -42,6 +42,8 @@ class Map(Protocol):
 
     def get(self, key: str) -> CmapEntry: ...
 
+    def check_writable(self, key: str) -> None: ...
+
     def set(self, key: str, entry: CmapEntry) -> None: ...
 
     def delete(self, key: str) -> None: ...
@@ -115,7 +117,9 @@ class CmapFront:
         start = _FIELDS_AT + _SET.size
         if size > len(message) - start:
             raise ServiceError(Code.INVALID_PARAM, "the request ends before its value")
-        self._map.set(decode_name(message, _NAME_AT), decode_value(kind, message[start : start + size]))
+        key = decode_name(message, _NAME_AT)
+        self._map.check_writable(key)  # before the value is looked at: this is what a client is told first
+        self._map.set(key, decode_value(kind, message[start : start + size]))
         return b""
 
     def _delete(self, message: bytes) -> bytes:
@@ -171,8 +175,7 @@ class CmapFront:
         key = decode_name(message, _NAME_AT)
         tracker = _Tracker(self._port, client_handle)
         kinds = TrackKind(bits & ~TRACK_PREFIX)
-        # without a key: everything
-        there = self._map.track(tracker, key, kinds, prefix=not key or bool(bits & TRACK_PREFIX))
+        there = self._map.track(tracker, key, kinds, prefix=bool(bits & TRACK_PREFIX))
         handle = self._new_handle()
         self._trackers[handle] = there, tracker
         return _HANDLE.pack(handle)

@@ -62,6 +62,15 @@ def check_key(key: str) -> None:
     check_prefix(key)
 
 
+def why_missing(key: str) -> str:
+    """What to say of a key that is not there: perhaps it cannot be."""
+    try:
+        check_key(key)
+    except ServiceError as error:
+        return f"there is no key {key!r}, nor can there be: {error}"
+    return f"there is no key {key}"
+
+
 def check_prefix(prefix: str) -> None:
     """NAME_TOO_LONG unless the prefix (it may be empty) could be the start of a key."""
     if len(prefix) > CMAP_KEY_MAX:
@@ -95,8 +104,8 @@ def _checked_string(entry: CmapEntry) -> CmapEntry:
         size = len(value.encode("utf-8"))
     except UnicodeEncodeError:
         raise _misfit(entry, "text that UTF-8 can carry") from None
-    if size >= CMAP_VALUE_MAX:  # the closing NUL counts
-        raise _misfit(entry, f"text of at most {CMAP_VALUE_MAX - 1} bytes")
+    if size > CMAP_VALUE_MAX:
+        raise _misfit(entry, f"text of at most {CMAP_VALUE_MAX} bytes")
     return entry
 
 

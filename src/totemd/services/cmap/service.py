@@ -66,23 +66,22 @@ class Cmap:
     # requests of clients
 
     def get(self, key: str) -> CmapEntry:
-        """The key's entry. ServiceError: NAME_TOO_LONG (no valid key), NOT_EXIST."""
-        rules.check_key(key)
+        """The key's entry. ServiceError: NOT_EXIST."""
         self._look(key)
         entry = self._store.find(key)
         if entry is None:
-            raise ServiceError(Code.NOT_EXIST, f"there is no key {key}")
+            raise ServiceError(Code.NOT_EXIST, rules.why_missing(key))
         return entry
 
     def set(self, key: str, entry: CmapEntry) -> None:
         """Add or modify a key; its type may change. Nobody is told when nothing changes.
 
-        ServiceError: NAME_TOO_LONG (no valid key), INVALID_PARAM (the value does not fit its type), ACCESS (read-only),
+        ServiceError: ACCESS (read-only), NAME_TOO_LONG (no valid key), INVALID_PARAM (the value does not fit its type),
         NO_MEMORY (the map is full).
         """
+        self.check_writable(key)
         rules.check_key(key)
         entry = rules.checked(entry)
-        self._check_writable(key)
         self._check_room(key, entry)
         self._put(key, entry)
 
@@ -93,21 +92,19 @@ class Cmap:
         self.set(key, rules.entry_of(value) if old is None else CmapEntry(old.type, value))
 
     def delete(self, key: str) -> None:
-        """Delete a key. ServiceError: NAME_TOO_LONG (no valid key), ACCESS (read-only), NOT_EXIST."""
-        rules.check_key(key)
-        self._check_writable(key)
+        """Delete a key. ServiceError: ACCESS (read-only), NOT_EXIST."""
+        self.check_writable(key)
         self.get(key)
         self.withdraw(key)
 
     def adjust(self, key: str, step: int) -> None:
         """Add `step` (32 bits, signed) to a whole number, modulo its width.
 
-        ServiceError: NAME_TOO_LONG (no valid key), ACCESS (read-only), NOT_EXIST, INVALID_PARAM (no whole number).
+        ServiceError: ACCESS (read-only), NOT_EXIST, INVALID_PARAM (no whole number).
         """
-        rules.check_key(key)
         if not -(1 << 31) <= step < 1 << 31:
             raise ServiceError(Code.INVALID_PARAM, "a step has 32 bits")
-        self._check_writable(key)
+        self.check_writable(key)
         self._put(key, rules.adjusted(self.get(key), step))
 
     def iterate(self, prefix: str = "") -> list[tuple[str, CmapEntry]]:
@@ -124,14 +121,9 @@ class Cmap:
     def track(self, listener: Listener, key: str, kinds: TrackKind = ALL_KINDS, *, prefix: bool = False) -> int:
         """Have `CmapChanged` pushed for a key, or for all keys that begin with it. Returns a handle for `untrack`.
 
-        ServiceError: NAME_TOO_LONG (no valid key or prefix), INVALID_PARAM (no kind), NO_RESOURCES.
+        A name that no key can have may be tracked, and so may no kind of change: nothing will come of it.
+        ServiceError: INVALID_PARAM (there is no such kind), NO_RESOURCES.
         """
-        if prefix:
-            rules.check_prefix(key)
-        else:
-            rules.check_key(key)
-        if not kinds or kinds & ~ALL_KINDS:
-            raise ServiceError(Code.INVALID_PARAM, "say which of add, modify and delete to track")
         self._look(key)
         handle = self._trackers.add(listener, key, kinds, prefix)
         self._poll_live()
@@ -145,7 +137,8 @@ class Cmap:
         """End all trackings of the listener."""
         self._trackers.forget(listener)
 
-    def _check_writable(self, key: str) -> None:
+    def check_writable(self, key: str) -> None:
+        """ServiceError ACCESS if only the daemon may change the key."""
         if rules.is_read_only(key):
             raise ServiceError(Code.ACCESS, f"{key} is read-only")
 

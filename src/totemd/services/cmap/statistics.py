@@ -64,17 +64,26 @@ class Statistics:
 
         ServiceError: NOT_SUPPORTED (nothing of that name can be cleared), ACCESS (any other key).
         """
+        for source in self._clears.get(self._cleared_by(key), ()):
+            source.clear()
+
+    def check_writable(self, key: str) -> None:
+        """ServiceError as `set` raises it."""
+        self._cleared_by(key)
+
+    def _cleared_by(self, key: str) -> str:
         if not key.startswith(CLEAR_PREFIX):
             raise ServiceError(Code.ACCESS, f"{key} is read-only")
         word = key.removeprefix(CLEAR_PREFIX)
         known = next((name for name in _CLEARABLE if word.startswith(name)), None)
         if known is None:
             raise ServiceError(Code.NOT_SUPPORTED, f"{key}: write one of {', '.join(_CLEARABLE)} behind stats.clear.")
-        for source in self._clears.get(known, ()):
-            source.clear()
+        return known
 
     def delete(self, key: str) -> None:
-        """ServiceError ACCESS: statistics are read-only."""
+        """Always a ServiceError: NOT_SUPPORTED for what can only be set, ACCESS."""
+        if key.startswith(CLEAR_PREFIX):
+            raise ServiceError(Code.NOT_SUPPORTED, f"{key} is no key; setting it clears statistics")
         raise ServiceError(Code.ACCESS, f"{key} is read-only")
 
     def adjust(self, key: str, step: int) -> None:
@@ -95,12 +104,11 @@ class Statistics:
     def track(self, listener: Listener, key: str, kinds: TrackKind = ALL_KINDS, *, prefix: bool = False) -> int:
         """Have `CmapChanged` pushed: for a key's values, every 1.5 s at most; for a prefix, of keys that come and go.
 
-        ServiceError: NOT_SUPPORTED (a prefix without both ADD and DELETE), INVALID_PARAM (no kind), NO_RESOURCES.
+        ServiceError: NOT_SUPPORTED (a prefix without both ADD and DELETE), INVALID_PARAM (there is no such kind),
+        NO_RESOURCES.
         """
         if prefix and (TrackKind.ADD not in kinds or TrackKind.DELETE not in kinds):
             raise ServiceError(Code.NOT_SUPPORTED, "a prefix of the statistics is tracked for ADD and DELETE")
-        if not kinds or kinds & ~ALL_KINDS:
-            raise ServiceError(Code.INVALID_PARAM, "say which of add, modify and delete to track")
         handle = self._trackers.add(listener, key, kinds, prefix)
         if not prefix:
             self._polled[handle] = _Polled(key, self._find(key))

@@ -60,7 +60,9 @@ class Trackers:
         return bool(self._trackers)
 
     def add(self, listener: Listener, key: str, kinds: TrackKind, prefix: bool) -> int:
-        """Returns the handle. NO_RESOURCES if there are too many."""
+        """Returns the handle. NO_RESOURCES if there are too many, INVALID_PARAM for kinds that are none."""
+        if int(kinds) & ~int(ALL_KINDS):
+            raise ServiceError(Code.INVALID_PARAM, "a change is an add, a modify or a delete")
         if len(self._trackers) >= CMAP_TRACKERS_MAX:
             raise ServiceError(Code.NO_RESOURCES, f"there are {CMAP_TRACKERS_MAX} trackers already")
         handle = next(self._handles)
