@@ -202,7 +202,7 @@ class Client(LibraryClient):
 
     def entries(self, handle: bytes) -> list[tuple[bytes, int, int]]:
         """All that is left of the iteration."""
-        found = []
+        found: list[tuple[bytes, int, int]] = []
         while True:
             answer = self.ask(6, handle)
             assert answer is not None
@@ -215,7 +215,7 @@ class Client(LibraryClient):
 
     def events(self) -> list[tuple[int, Any]]:
         layouts = {4: CONFCHG, 5: DELIVER, 13: TOTEM_CONFCHG, 17: PARTIAL_DELIVER}
-        found = []
+        found: list[tuple[int, Any]] = []
         for message in self.take():
             ident = HEADER.parse(message).id
             found.append((ident, parse(layouts[ident], message)))
