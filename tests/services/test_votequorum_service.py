@@ -490,6 +490,21 @@ def test_device_refusals() -> None:
     assert [cluster[n].votes.device.name for n in (1, 2)] == [b"", b""]
 
 
+def test_votes_of_a_device_change_at_run_time() -> None:
+    cluster = device_cluster()
+    refused(Code.INVALID_PARAM, lambda: cluster[1].votes.set_votes(0, 2))  # it would not cast them: quorum were lost
+    for nodeid in (1, 2):
+        register(cluster, nodeid)
+        cluster[nodeid].votes.device.poll(b"net", True, RingId(1, 4))
+    cluster.settle()
+    cluster[2].votes.set_votes(0, 2)
+    cluster.settle()
+    for nodeid in (1, 2):
+        info = cluster[nodeid].votes.get_info()
+        assert (info.qdevice_votes, info.expected_votes, info.total_votes, info.quorum) == (2, 4, 4, 3)
+    assert cluster.quorate() == [1, 2]
+
+
 def test_name_of_a_device_reaches_newcomers() -> None:
     cluster = device_cluster()
     register(cluster, 1)

@@ -208,6 +208,12 @@ def may_expect(electorate: Electorate, expected_votes: int) -> bool:
     return not (electorate.quorate and quorum > votes)
 
 
+def may_give_device(electorate: Electorate, votes: int) -> bool:
+    """Whether the operator may give the quorum device so many votes: not if a quorate cluster would lose quorum."""
+    then = recalculate(replace(electorate, device_votes=votes), allow_decrease=True)
+    return then.quorate or not electorate.quorate
+
+
 def may_have_votes(electorate: Electorate, changed: Voter) -> bool:
     """Whether the operator may give a node the votes of `changed`: quorum must stay within reach of those present."""
     then = electorate.with_voter(changed)

@@ -127,6 +127,8 @@ def apply_reconfigure(electorate: Electorate, change: Reconfigure) -> Electorate
             if electorate.settings.expected_votes_tracking:
                 electorate = electorate.with_own(expected_votes=max(change.value, electorate.tracked_expected))
             return recalculate(electorate, allow_decrease=True)
+        case p if p == RECONFIGURE_NODE_VOTES and change.nodeid == DEVICE_NODEID:
+            return recalculate(replace(electorate, device_votes=change.value), allow_decrease=True)
         case p if p == RECONFIGURE_NODE_VOTES:
             voter = electorate.voter(change.nodeid)
             if voter is None:

@@ -10,7 +10,7 @@ from totemd.errors import BadPacket, Code, ServiceError
 from totemd.ids import NO_RING, NodeId, RingId
 from totemd.services.base import Host, Listener, ServiceId
 from totemd.services.quorum import QuorumView
-from totemd.services.votequorum.arithmetic import may_expect, may_have_votes, recalculate
+from totemd.services.votequorum.arithmetic import may_expect, may_give_device, may_have_votes, recalculate
 from totemd.services.votequorum.device import QuorumDevice
 from totemd.services.votequorum.electorate import Electorate, VoterState, first_electorate
 from totemd.services.votequorum.events import (
@@ -146,13 +146,21 @@ class VoteQuorum:
         self._request(Reconfigure(self._host.nodeid, votes, RECONFIGURE_EXPECTED_VOTES))
 
     def set_votes(self, nodeid: NodeId, votes: int) -> None:
-        """Give a node so many votes. NAME_NOT_FOUND: never seen; otherwise as `set_expected`."""
+        """Give a node (0: the quorum device) so many votes. NAME_NOT_FOUND: never seen; otherwise as `set_expected`."""
+        if nodeid == DEVICE_NODEID:
+            self._set_device_votes(votes)
+            return
         voter = self._electorate.voter(nodeid)
         if voter is None:
             raise ServiceError(Code.NAME_NOT_FOUND, f"node {nodeid} was never seen")
         if not 0 <= votes <= U32_MAX or not may_have_votes(self._electorate, replace(voter, votes=votes)):
             raise ServiceError(Code.INVALID_PARAM, f"{votes} votes for node {nodeid} would put quorum out of reach")
         self._request(Reconfigure(nodeid, votes, RECONFIGURE_NODE_VOTES))
+
+    def _set_device_votes(self, votes: int) -> None:
+        if not 0 <= votes <= U32_MAX or not may_give_device(self._electorate, votes):
+            raise ServiceError(Code.INVALID_PARAM, f"{votes} votes for the quorum device would cost quorum")
+        self._request(Reconfigure(DEVICE_NODEID, votes, RECONFIGURE_NODE_VOTES))
 
     def cancel_wait_for_all(self) -> None:
         """Let all members stop waiting (wait_for_all) until quorum is lost again. NO_RESOURCES: queue full."""
