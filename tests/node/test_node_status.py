@@ -4,6 +4,8 @@ import msgpack
 import pytest
 
 from small_configuration import small_configuration
+from totemd.ipc.frames import encode_frame
+from totemd.ipc.ports import Credentials
 from totemd.node import Node
 from totemd.node.effects import Exit, NodeEffect, PersistFile, ReadConfiguration
 from totemd.node.host import ServiceHost
@@ -147,3 +149,14 @@ def test_ring_number_that_is_not_durable_is_not_used_a_moment_longer() -> None:
     count = len(lone.effects)
     lone.run(10)
     assert len(lone.effects) == count
+
+
+def test_who_comes_while_the_node_stops_is_sent_away(formed: Lone) -> None:
+    formed.node.leave(formed.now)
+    assert any(isinstance(effect, Exit) for effect in formed.effects)
+    session = formed.node.open_session(Credentials(1, 0, 0), formed.now)
+    assert session.closing == "the daemon stops"
+    formed.node.session_receive(session, encode_frame({"hello": {"protocol": 1, "client": "late"}}), formed.now)
+    output = b"".join(session.take_output())
+    assert b"the daemon stops" in output
+    assert b"hello" not in output

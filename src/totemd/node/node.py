@@ -212,6 +212,9 @@ class Node:
         self.now = now
         session = Session(credentials, self.front)
         self._sessions[session] = None
+        if self._ended:
+            # It would be told of a ring that this node has left.
+            session.close("the daemon stops")
         return session
 
     def session_receive(self, session: Session, data: bytes, now: float) -> None:
