@@ -4,6 +4,7 @@ TotemdError
 +-- CallerError          a local client asked for something wrong, or too early
 |   +-- ServiceError     a service refuses a request; carries one of corosync's result codes
 |   +-- BadFrame         the bytes on the native socket are no valid frame
+|   +-- BadRing          a client of libqb has spoilt the memory that it shares with us
 +-- BadPacket            the peer (or a stranger) sent bytes that are no valid packet; dropped and counted
 +-- OperatorError        the operator must change something; says what, where and how
 |   +-- ConfigError      a configuration file; carries file, line and key
@@ -61,6 +62,10 @@ class ServiceError(CallerError):
 
 class BadFrame(CallerError):
     """Bytes on the native socket that are no valid frame; the connection cannot go on."""
+
+
+class BadRing(CallerError):
+    """What a client and the daemon share (ring, handshake) is not what it must be; the connection cannot go on."""
 
 
 class BadPacket(TotemdError):

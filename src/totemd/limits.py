@@ -90,3 +90,6 @@ ITERATIONS_MAX = 32
 
 ZERO_COPY_BUFFERS_MAX = 16
 """Zero-copy buffers of one connection of libcpg; each holds a descriptor."""
+
+QB_CLIENTS_MAX = 1000
+"""Connections of corosync's libraries at once; each takes seven descriptors and 3 MiB of shared memory."""

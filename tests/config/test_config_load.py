@@ -272,7 +272,6 @@ WARNINGS = [
         "udpu",
         {"totem": "transport: udpu", "interface": "mcastaddr: 239.1.1.1"},
     ),
-    ("qb_ipc_type: shm", "system.qb_ipc_type", "socket", {"rest": "system {\nqb_ipc_type: shm\n}"}),
     (
         "move_to_root_cgroup: yes",
         "system.move_to_root_cgroup",

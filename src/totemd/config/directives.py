@@ -201,14 +201,8 @@ _LOGGING = (
 
 _CGROUP_NOTE = "totemd stays in the control group that it was started in; use the service manager (Slice=)"
 _SYSTEM = (
-    _ignored(
-        "system",
-        "qb_ipc_type",
-        "native",
-        "totemd's clients connect to its own socket",
-        choices=("native", "shm", "socket"),
-        harmless=("native",),
-    ),
+    _text("system", "qb_ipc", "yes: serve corosync's client libraries", _RESTART, _YES_NO),
+    _text("system", "qb_ipc_type", "native (shm)", _RESTART, ("native", "shm", "socket")),
     _text("system", "sched_rr", "yes", _RESTART, _YES_NO),
     _text("system", "priority", "unset", _RESTART),
     _ignored(

@@ -49,6 +49,7 @@ def read_system(document: Document) -> SystemSettings:
         raise system.error("state_dir", f'found "{state_dir}"; give a path that begins with /')
     return SystemSettings(
         state_dir=state_dir,
+        qb_ipc=system.flag("qb_ipc", True),
         qb_ipc_type=system.text("qb_ipc_type") or "native",
         sched_rr=system.flag("sched_rr", True),
         nice=_nice(system.text("priority"), system),

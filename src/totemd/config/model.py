@@ -155,6 +155,8 @@ class SystemSettings:
     """Section `system` as far as totemd acts on it."""
 
     state_dir: str | None = None
+    qb_ipc: bool = True
+    """Whether corosync's client libraries are served."""
     qb_ipc_type: str = "native"
     sched_rr: bool = True
     nice: int | None = None

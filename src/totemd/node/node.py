@@ -31,6 +31,7 @@ from totemd.node.gate import Gate
 from totemd.node.host import ServiceHost
 from totemd.node.settings import LiveSettings
 from totemd.node.timers import Timers
+from totemd.qb.sessions import QbSessions
 from totemd.services.base import Listener, Service
 from totemd.services.cfg import Cfg
 from totemd.services.cmap import Cmap
@@ -84,6 +85,8 @@ class Node:
         self.timers = Timers()
         self.gate = Gate(self.nodeid, configuration)
         self.synchronizing = True
+        self.served = False
+        """True once a synchronization has completed: before that there is nothing to tell clients."""
         self.refused = False
         """Whether a service has found the send queue full since its last chance to try again."""
         self.membership: ConfigurationChanged | None = None
@@ -135,6 +138,7 @@ class Node:
             quorum=self.quorum,
             votequorum=self.votequorum,
         )
+        self.qb = QbSessions(self.front, self)
         self.settings = LiveSettings(self)
         self._publish_configuration(configuration)
         self._publish_runtime_keys()
@@ -206,6 +210,10 @@ class Node:
         self.now = now
         self.ring.handle_timer(now)
         self.timers.run(now)
+
+    def set_time(self, now: float) -> None:
+        """What follows is handled now: clients of the front `qb` speak to its sessions directly."""
+        self.now = now
 
     def open_session(self, credentials: Credentials, now: float) -> Session:
         """A client connected to the native socket."""
@@ -313,6 +321,11 @@ class Node:
     @property
     def version(self) -> str:
         return __version__
+
+    @property
+    def queue_critical(self) -> bool:
+        """Whether the send queue is nearly full."""
+        return self.groups.queue_level is QueueLevel.CRITICAL
 
     @property
     def queue_ready(self) -> bool:
@@ -429,6 +442,7 @@ class Node:
     def _synchronized(self, ring: RingId) -> None:
         self.groups.synchronization_completed()
         self.synchronizing = False
+        self.served = True
         self.timers.cancel("synchronization")
         self._publish_runtime_keys()
         for listener in self._membership_listeners:

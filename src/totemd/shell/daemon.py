@@ -23,6 +23,7 @@ from totemd.node.effects import Exit, NodeEffect, PersistFile, ReadConfiguration
 from totemd.shell.clients import Clients
 from totemd.shell.listener import Listener
 from totemd.shell.logs import Logger
+from totemd.shell.qb_clients import QbClients, open_qb_sockets
 from totemd.shell.scheduling import raise_priority
 from totemd.shell.shared_buffers import FileBuffers
 from totemd.shell.sockets import address_is_up
@@ -102,6 +103,7 @@ class Daemon:
                 await nursery.start(self._handle_signals)
                 nursery.start_soon(self._watch_interface)
                 nursery.start_soon(self._clients.serve)
+                nursery.start_soon(self._qb.serve)
                 self._node.start(trio.current_time())
                 self._pump()
                 notify_service_manager("READY=1")
@@ -130,6 +132,11 @@ class Daemon:
         )
         self._node.front.shared_buffers = FileBuffers()
         self._clients = Clients(self._node, self._listener, self._pump, self._hot)
+        sockets = open_qb_sockets(self._node, self._configuration.system)
+        if sockets is not None:
+            self._opened.enter_context(closing(sockets))
+        self._qb = QbClients(self._node, sockets, self._pump, self._hot)
+        self._qb_clients = self._qb.by_descriptor
         # What lives now lives for good; the collector need not look at it in the token's way.
         gc.collect()
         gc.freeze()
@@ -179,9 +186,11 @@ class Daemon:
             return False
         transport, clients = self._transport, self._clients
         tokens, data, stay = False, False, True
-        for descriptor, _ in ready:
+        for descriptor, events in ready:
             if descriptor == transport.data_descriptor:
                 data = True
+            elif descriptor in self._qb_clients:
+                stay = self._qb.ready(self._qb_clients[descriptor], events) and stay
             elif descriptor == transport.token_descriptor:
                 # Behind other things; under a flood of messages it always is.
                 tokens = token is None
@@ -227,6 +236,7 @@ class Daemon:
 
     def _pump(self) -> None:
         """After each input: write to clients, and wake up when the node wants to."""
+        self._qb.flush()
         self._clients.flush()
         self._deadline = deadline = self._node.next_deadline()
         if deadline < self._wake_at:

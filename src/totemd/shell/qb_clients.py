@@ -1,0 +1,287 @@
+"""The front for corosync's own client libraries: accepts their connections and drives their sessions.
+
+A request is read, handled and answered without the scheduler where the daemon's loop is hot; accepting, handshakes and
+ends of connections are for tasks. A stream is watched by two epolls: the hot loop's, and one that a task waits for.
+"""
+
+import errno
+import select
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+import trio
+
+from totemd.config.model import SystemSettings
+from totemd.errors import BadRing, MachineError
+from totemd.ipc.ports import Credentials
+from totemd.limits import QB_CLIENTS_MAX
+from totemd.node import Node
+from totemd.qb import handshake
+from totemd.qb.api import QbService
+from totemd.qb.handshake import ConnectionType
+from totemd.qb.services import QB_SERVICES
+from totemd.qb.session import QbSession
+from totemd.shell.qb_connection import MemoryLink, QbConnection
+from totemd.shell.qb_memory import SharedMemory, check_machine, sweep
+from totemd.shell.qb_sockets import QbSockets, receive_with_credentials
+
+HANDSHAKE_S: Final = 10.0
+"""How long a client may take to say what it wants."""
+STRANGERS_MAX: Final = 200
+"""Connections in their handshake; more wait to be accepted."""
+RETRY_S: Final = (0.002, 0.05)
+"""How soon, and how late at most, a full ring is looked at again: nothing tells when a client has read."""
+
+
+class QbClients:
+    """All connections. `pump` performs what follows from an input; it calls `flush`."""
+
+    def __init__(self, node: Node, sockets: QbSockets | None, pump: Callable[[], None], hot: select.epoll) -> None:
+        """`hot` becomes readable when a client, or a new one, wants something. No `sockets`: this front is off."""
+        self._node = node
+        self._sockets = sockets
+        self._pump = pump
+        self._hot = hot
+        self._cold = select.epoll()
+        self.by_descriptor: dict[int, QbConnection] = {}
+        self._by_session: dict[QbSession, QbConnection] = {}
+        self._waiting: dict[QbConnection, None] = {}
+        """Those whose requests wait until they are accepted again."""
+        self._unfinished: dict[QbConnection, None] = {}
+        """Those that have requests to be handled."""
+        self._work = trio.Event()
+        self._strangers = 0
+        self._connections_max = connections_max()
+        if sockets is not None:
+            for listener in sockets.by_name.values():
+                hot.register(listener.fileno(), select.EPOLLIN)
+
+    # -- the hot loop ------------------------------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Whether a task has something to do."""
+        return bool(self._unfinished)
+
+    def ready(self, connection: QbConnection, events: int) -> bool:
+        """Handle what a client has sent, now; False if it, or another one, is for a task."""
+        if events & select.EPOLLOUT:
+            connection.write()
+        if events & ~select.EPOLLOUT:
+            connection.read()
+        self._serve(connection)
+        self._pump()
+        return not self._unfinished
+
+    def flush(self) -> None:
+        """After each input of the node: tell clients whether they may send, go on where they may again, and end the
+        connections that cannot go on. Not from within a service's push."""
+        sessions = self._node.qb
+        sessions.tell_flow()
+        if sessions.with_work:
+            for session in list(sessions.with_work):
+                if session.closing is None and session.holds:
+                    session.flush()
+                if session.closing is not None:
+                    self._close(session)
+            self._work.set()
+        if self._waiting:
+            for connection in [known for known in self._waiting if known.has_requests]:
+                del self._waiting[connection]
+                self._unfinished[connection] = None
+                self._work.set()
+
+    def _serve(self, connection: QbConnection) -> None:
+        if connection.session.closing is not None:
+            return
+        self._node.set_time(trio.current_time())
+        connection.serve()
+        if connection.has_requests:
+            self._unfinished[connection] = None
+            self._work.set()
+        elif connection.announced:
+            self._waiting[connection] = None
+
+    # -- tasks -------------------------------------------------------------------------------------------------------
+
+    async def serve(self) -> None:
+        """Accept and serve clients until cancelled."""
+        if self._sockets is None:
+            return
+        try:
+            async with trio.open_nursery() as nursery:
+                for service in self._node.qb.offered:
+                    listener = self._sockets.by_name[service.name]
+                    nursery.start_soon(self._accept, nursery, service, listener)
+                nursery.start_soon(self._watch)
+                nursery.start_soon(self._go_on)
+        finally:
+            for session in list(self._by_session):
+                session.cut("")
+                self._close(session)
+            self._cold.close()
+
+    async def _accept(self, nursery: trio.Nursery, service: QbService, listener: socket.socket) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(listener)
+            try:
+                if self._strangers >= STRANGERS_MAX:
+                    raise OSError(errno.EMFILE, "")
+                stream, _ = listener.accept()
+            except BlockingIOError:
+                continue
+            except OSError:
+                # Too many descriptors or strangers: clients wait in the backlog until there are less.
+                await trio.sleep(0.1)
+                continue
+            self._strangers += 1
+            nursery.start_soon(self._greet, service, stream)
+
+    async def _greet(self, service: QbService, stream: socket.socket) -> None:
+        kept = False
+        try:
+            stream.setblocking(False)
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            with trio.move_on_after(HANDSHAKE_S), suppress(OSError, BadRing):
+                data, credentials = await receive_request(stream)
+                self._node.set_time(trio.current_time())
+                kept = self._let_in(service, stream, handshake.decode_request(data), credentials)
+        finally:
+            self._strangers -= 1
+            if not kept:
+                stream.close()
+
+    def _let_in(self, service: QbService, stream: socket.socket, message_max: int, credentials: Credentials) -> bool:
+        """Answer the handshake; False: the client was refused."""
+        refusal = self._node.qb.refusal(credentials)
+        if not refusal and len(self._by_session) >= self._connections_max:
+            refusal = errno.EMFILE
+        if refusal:
+            stream.send(handshake.refuse(refusal))
+            return False
+        try:
+            memory = SharedMemory(service.name, credentials, stream.fileno(), message_max)
+        except MachineError as error:
+            self._node.log("err", "IPC", f"a client of {service.name} was refused: {error}")
+            stream.send(handshake.refuse(errno.ENOMEM))
+            return False
+        link = MemoryLink(stream, memory, message_max, self._want_to_write)
+        session = self._node.qb.open(service, credentials, link)
+        connection = QbConnection(stream, memory, link, session)
+        self._by_session[session] = connection
+        self.by_descriptor[connection.descriptor] = connection
+        for epoll in (self._hot, self._cold):
+            epoll.register(connection.descriptor, select.EPOLLIN)
+        reply = handshake.accept(ConnectionType.SHARED_MEMORY, message_max, connection.descriptor, *memory.paths)
+        try:
+            whole = stream.send(reply) == len(reply)
+        except OSError:
+            whole = False
+        if not whole:
+            session.cut("")
+        self._pump()
+        return True
+
+    async def _watch(self) -> None:
+        """Handle what comes while the hot loop does not look."""
+        while True:
+            await trio.lowlevel.wait_readable(self._cold.fileno())
+            for descriptor, events in self._cold.poll(0):
+                connection = self.by_descriptor.get(descriptor)
+                if connection is not None:
+                    self.ready(connection, events)
+
+    async def _go_on(self) -> None:
+        """Handle what was left for later, and look at full rings again."""
+        sessions = self._node.qb
+        while True:
+            await self._work.wait()
+            self._work = trio.Event()
+            delay_s = RETRY_S[0]
+            while self._unfinished or sessions.with_work:
+                for connection in list(self._unfinished):
+                    del self._unfinished[connection]
+                    self._serve(connection)
+                moved = False
+                for session in list(sessions.with_work):
+                    queued_bytes = session.queued_bytes
+                    if session.flush():
+                        sessions.with_work.pop(session, None)
+                    moved = moved or session.queued_bytes < queued_bytes
+                self._pump()
+                if self._unfinished:
+                    await trio.lowlevel.checkpoint()
+                else:
+                    delay_s = RETRY_S[0] if moved else min(delay_s * 1.5, RETRY_S[1])
+                    await trio.sleep(delay_s)
+
+    # -- within ------------------------------------------------------------------------------------------------------
+
+    def _want_to_write(self, descriptor: int, wants: bool) -> None:
+        events = select.EPOLLIN | select.EPOLLOUT if wants else select.EPOLLIN
+        for epoll in (self._hot, self._cold):
+            epoll.modify(descriptor, events)
+
+    def _close(self, session: QbSession) -> None:
+        """End a connection that cannot go on, and remove all that there was of it."""
+        connection = self._by_session.pop(session)
+        if session.closing:
+            who = session.credentials
+            self._node.log(
+                "warning",
+                "IPC",
+                f"a client of {session.service.name} (process {who.pid}, user {who.uid}) was disconnected: "
+                f"{session.closing}",
+            )
+        self._waiting.pop(connection, None)
+        self._unfinished.pop(connection, None)
+        del self.by_descriptor[connection.descriptor]
+        for epoll in (self._hot, self._cold):
+            epoll.unregister(connection.descriptor)
+        self._node.set_time(trio.current_time())
+        self._node.qb.close(session)
+        connection.close()
+
+
+async def receive_request(stream: socket.socket) -> tuple[bytes, Credentials]:
+    """The first message of a client, and who it is. BadRing, OSError: it goes away, or says something else."""
+    data = b""
+    credentials: Credentials | None = None
+    while len(data) < handshake.REQUEST_SIZE:
+        await trio.lowlevel.wait_readable(stream)
+        try:
+            more, sender = receive_with_credentials(stream, handshake.REQUEST_SIZE - len(data))
+        except BlockingIOError:
+            continue
+        if not more:
+            raise BadRing("the client has closed the connection")
+        data += more
+        credentials = credentials or sender
+    if credentials is None:
+        raise BadRing("the client's credentials are not known")
+    return data, credentials
+
+
+def open_qb_sockets(node: Node, settings: SystemSettings) -> QbSockets | None:
+    """The sockets that corosync's libraries connect to; None, and a line in the log, if there will be none."""
+    services = node.qb.offered
+    if not settings.qb_ipc:
+        node.log("info", "IPC", "corosync's client libraries are not served: system.qb_ipc is no")
+        return None
+    try:
+        check_machine()
+        sockets = QbSockets(service.name for service in services)
+    except MachineError as error:
+        node.log("warning", "IPC", f"corosync's client libraries are not served, only totemd's own socket: {error}")
+        return None
+    removed = sweep(frozenset(QB_SERVICES))
+    if removed:
+        node.log("info", "IPC", f"removed the shared memory of {removed} connections to daemons that are gone")
+    return sockets
+
+
+def connections_max() -> int:
+    """How many connections this process may have, after asking for enough descriptors (setrlimit(2))."""
+    return QB_CLIENTS_MAX

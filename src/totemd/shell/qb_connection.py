@@ -1,0 +1,144 @@
+"""One client of corosync's libraries, by shared memory: its stream, its rings and its session."""
+
+import socket
+from collections.abc import Callable
+from struct import Struct
+from typing import Final
+
+from totemd.errors import BadRing
+from totemd.qb import ring
+from totemd.qb.session import QbSession
+from totemd.shell.qb_memory import SharedMemory
+
+NOTICES_PER_TURN: Final = 64
+"""Bytes read from a stream at once."""
+REQUESTS_PER_TURN: Final = 16
+"""Requests of one client before others, and the ring, have their turn."""
+UNSERVED_MAX: Final = 1_000_000
+"""Requests that a client may announce ahead; a ring has no room for so many."""
+GIVE_BACK_AT_ONCE: Final = 65536
+"""A request of so many bytes is given back before it is handled, so that there is room for the next."""
+
+_FLOW: Final = Struct("=i")
+_NOTICE: Final = b"\0"
+
+
+class MemoryLink:
+    """The way to the client: rings for messages, and one byte in the stream for each event."""
+
+    def __init__(
+        self, stream: socket.socket, memory: SharedMemory, message_max: int, want_to_write: Callable[[int, bool], None]
+    ) -> None:
+        """`want_to_write` is told, with the stream's descriptor, when it is full and when it is no more."""
+        self._stream = stream
+        self._memory = memory
+        self._message_max = message_max
+        self._want_to_write = want_to_write
+        self._put_response = memory.responses.put
+        self._put_event = memory.events.put
+        self._owed = 0
+        """Bytes that the stream had no room for."""
+
+    @property
+    def message_max(self) -> int:
+        return self._message_max
+
+    def put_response(self, message: bytes) -> bool:
+        return self._put_response(message)
+
+    def put_event(self, message: bytes) -> bool:
+        if not self._put_event(message):
+            return False
+        if self._owed:
+            self._owed += 1
+            return True
+        try:
+            self._stream.send(_NOTICE)
+        except BlockingIOError:
+            self._owed = 1
+            self._want_to_write(self._stream.fileno(), True)
+        except OSError:
+            raise BadRing("") from None
+        return True
+
+    def pay(self) -> None:
+        """Write owed bytes. BadRing: the client is gone."""
+        if not self._owed:
+            return
+        try:
+            self._owed -= self._stream.send(bytes(min(self._owed, 4096)))
+        except BlockingIOError:
+            return
+        except OSError:
+            raise BadRing("") from None
+        if not self._owed:
+            self._want_to_write(self._stream.fileno(), False)
+
+    def set_flow(self, word: int) -> None:
+        self._memory.flow_file.write(ring.FLOW, _FLOW.pack(word))
+
+
+class QbConnection:
+    """What of one client is open."""
+
+    def __init__(self, stream: socket.socket, memory: SharedMemory, link: MemoryLink, session: QbSession) -> None:
+        self.stream = stream
+        self.descriptor = stream.fileno()
+        self.session = session
+        self._memory = memory
+        self._link = link
+        self._requests = memory.requests
+        self.announced = 0
+        """Requests whose byte has come, and which have not been taken."""
+
+    def read(self) -> None:
+        """Take what the stream has: a byte for each request, or its end."""
+        try:
+            count = len(self.stream.recv(NOTICES_PER_TURN))
+        except BlockingIOError:
+            return None
+        except OSError:
+            count = 0
+        if not count:
+            return self.session.cut("")
+        self.announced += count
+        if self.announced > UNSERVED_MAX:
+            self.session.cut(f"{self.announced} requests are announced and wait")
+        return None
+
+    def write(self) -> None:
+        """The stream takes bytes again."""
+        try:
+            self._link.pay()
+        except BadRing as error:
+            self.session.cut(str(error))
+
+    @property
+    def has_requests(self) -> bool:
+        """Whether `serve` has something to do, now."""
+        return self.announced > 0 and self.session.accepts
+
+    def serve(self) -> None:
+        """Handle a few requests."""
+        session, requests = self.session, self._requests
+        left = REQUESTS_PER_TURN
+        try:
+            while left and self.announced and session.accepts:
+                message = requests.take()
+                if message is None:
+                    # A byte too many, and no more than that.
+                    self.announced = 0
+                    break
+                left -= 1
+                self.announced -= 1
+                if len(message) >= GIVE_BACK_AT_ONCE:
+                    requests.release()
+                session.receive(message)
+            requests.release()
+        except BadRing as error:
+            session.cut(str(error))
+
+    def close(self) -> None:
+        """Close and remove everything; the session has been told."""
+        self.stream.close()
+        self._memory.close()

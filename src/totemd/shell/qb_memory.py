@@ -1,0 +1,275 @@
+"""Files in /dev/shm that are shared with a client: rings and their semaphores.
+
+A client owns its files and may truncate them at any moment. Touching mapped memory behind a file's end kills a process
+(SIGBUS), and no check beforehand helps against a truncation that comes just after it; files in a file system cannot be
+sealed against it either. So the daemon touches no mapped memory at all. It moves bytes with pread(2) and pwrite(2),
+which come short or make the file longer, and it counts semaphores by futex(2): FUTEX_WAKE_OP adds to a word and wakes
+who waits in one step, within the kernel, for which a missing page is an error like any other (EFAULT). Only for futex's
+sake one page of each header is mapped.
+"""
+
+import ctypes
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from struct import Struct
+from typing import Final
+
+from totemd.errors import BadRing, MachineError
+from totemd.ipc.ports import Credentials
+from totemd.qb import ring
+from totemd.qb.ring import RingReader, RingWriter
+
+DIRECTORY: Final = Path("/dev/shm")
+DIRECTORY_PREFIX: Final = "qb-"
+BASE_NAME: Final = "qb"
+DIRECTIONS: Final = ("request", "response", "event")
+
+_WORD: Final = Struct("=I")
+_FUTEX_NUMBERS: Final = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "loongarch64": 98, "ppc64le": 221}
+"""Of the system call futex(2), where a semaphore's count is the first word of its eight or more (64-bit, little
+endian)."""
+_WAKE_OP: Final = 5
+_ADD: Final = 1 << 28
+_LESS_THAN: Final = 2 << 24
+"""FUTEX_OP: add, and wake no more if the word was less than 0 before (which it never is)."""
+_STEP_MAX: Final = 2047
+"""Largest number that fits into FUTEX_OP's field."""
+_READ_WRITE: Final = 3
+_SHARED: Final = 1
+
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+_LIBC.mmap.restype = ctypes.c_void_p
+_LIBC.mmap.argtypes = [
+    ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long,
+]  # fmt: skip
+_LIBC.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_LIBC.syscall.restype = ctypes.c_long
+_LIBC.syscall.argtypes = [
+    ctypes.c_long, ctypes.c_void_p, ctypes.c_long, ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_long,
+]  # fmt: skip
+_SYSCALL: Final = _LIBC.syscall
+_FUTEX: Final = _FUTEX_NUMBERS.get(platform.machine(), -1) if sys.maxsize > 1 << 32 else -1
+_NO_MAP: Final = ctypes.c_void_p(-1).value
+
+
+def _operation(step: int) -> int:
+    return _ADD | _LESS_THAN | (step & 0xFFF) << 12
+
+
+_ADD_ONE: Final = _operation(1)
+
+
+class SharedFile:
+    """A file that the client has, too."""
+
+    __slots__ = ("_descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def read(self, offset: int, size: int) -> bytes:
+        try:
+            return os.pread(self._descriptor, size, offset)
+        except OSError as error:
+            raise BadRing(f"shared memory cannot be read: {error.strerror}") from None
+
+    def write(self, offset: int, data: bytes) -> None:
+        try:
+            written = os.pwrite(self._descriptor, data, offset)
+        except OSError as error:
+            raise BadRing(f"shared memory cannot be written: {error.strerror}") from None
+        if written < len(data):
+            raise BadRing("shared memory cannot be written: no space")
+
+
+class SharedSemaphore:
+    """The semaphore in a ring's header."""
+
+    __slots__ = ("_address", "_file", "_page")
+
+    def __init__(self, descriptor: int) -> None:
+        """`descriptor`: of the header, which is long enough. MachineError if it cannot be mapped."""
+        self._file = SharedFile(descriptor)
+        begin = ring.SEMAPHORE // ring.PAGE * ring.PAGE
+        self._page: int | None = _LIBC.mmap(None, ring.PAGE, _READ_WRITE, _SHARED, descriptor, begin)
+        if self._page in (None, _NO_MAP):
+            raise MachineError(f"cannot map shared memory: {os.strerror(ctypes.get_errno())}")
+        assert self._page is not None
+        self._address = self._page + ring.SEMAPHORE - begin
+
+    def post(self) -> None:
+        if _SYSCALL(_FUTEX, self._address, _WAKE_OP, 1, 0, self._address, _ADD_ONE) < 0:
+            raise BadRing(f"a ring's semaphore is gone: {os.strerror(ctypes.get_errno())}")
+
+    def take(self, count: int) -> None:
+        while count:
+            step = min(count, _STEP_MAX)
+            if _SYSCALL(_FUTEX, self._address, _WAKE_OP, 0, 0, self._address, _operation(-step)) < 0:
+                raise BadRing(f"a ring's semaphore is gone: {os.strerror(ctypes.get_errno())}")
+            count -= step
+
+    def value(self) -> int:
+        data = self._file.read(ring.SEMAPHORE, _WORD.size)
+        if len(data) < _WORD.size:
+            raise BadRing("a ring's header has been cut off")
+        value: int = _WORD.unpack(data)[0]
+        return value
+
+    def close(self) -> None:
+        """Unmap. Not to be used any more."""
+        if self._page is not None:
+            _LIBC.munmap(self._page, ring.PAGE)
+            self._page = None
+            self._address = 0
+
+
+def new_semaphore(value: int = 0) -> bytes:
+    """The bytes of a semaphore for more than one process, as this machine's C library makes it."""
+    memory = ctypes.create_string_buffer(ring.SEMAPHORE_SIZE)
+    if _LIBC.sem_init(memory, 1, value) != 0:
+        raise MachineError(f"cannot make a semaphore: {os.strerror(ctypes.get_errno())}")
+    return memory.raw
+
+
+def check_machine() -> None:
+    """MachineError, with the reason, where semaphores cannot be counted in the way that this module does it."""
+    if _FUTEX < 0 or sys.byteorder != "little":
+        raise MachineError(f"shared semaphores of {platform.machine()} machines are not known")
+    with ExitStack() as opened:
+        descriptor = os.memfd_create("totemd-semaphore")
+        opened.callback(os.close, descriptor)
+        os.ftruncate(descriptor, ring.HEADER_SIZE)
+        os.pwrite(descriptor, new_semaphore(5), ring.SEMAPHORE)
+        semaphore = SharedSemaphore(descriptor)
+        opened.callback(semaphore.close)
+        try:
+            semaphore.post()
+            semaphore.take(2)
+        except BadRing as error:
+            raise MachineError(str(error)) from None
+        found = os.pread(descriptor, ring.SEMAPHORE_SIZE, ring.SEMAPHORE)
+        if found != new_semaphore(4):
+            raise MachineError("semaphores of this machine's C library are of an unknown kind")
+
+
+class SharedMemory:
+    """The three rings of one connection in a directory of their own."""
+
+    def __init__(self, service: str, credentials: Credentials, descriptor: int, message_max: int) -> None:
+        """Make the files, and give them to the client. MachineError: there is no space, or it may not be given away."""
+        self._size = ring.data_size(message_max)
+        self._names: list[str] = []
+        self._descriptors: list[int] = []
+        self._semaphores: list[SharedSemaphore] = []
+        self._owner = credentials
+        self.directory = Path(
+            tempfile.mkdtemp(prefix=f"{DIRECTORY_PREFIX}{os.getpid()}-{credentials.pid}-{descriptor}-", dir=DIRECTORY)
+        )
+        self._identity = _identity(os.lstat(self.directory))
+        try:
+            self.paths = tuple(str(self.directory / f"{BASE_NAME}-{name}-{service}") for name in DIRECTIONS)
+            request, response, event = (self._make_ring(path) for path in self.paths)
+            self.directory.chmod(0o770)
+            self._give_away(self.directory)
+        except OSError as error:
+            self.close()
+            raise MachineError(f"cannot make shared memory: {error.strerror or error}") from None
+        except MachineError:
+            self.close()
+            raise
+        self.flow_file = request[0]
+        self.requests = RingReader(*request, self._size, message_max)
+        self.responses = RingWriter(*response, self._size)
+        self.events = RingWriter(*event, self._size)
+
+    def _make_ring(self, path: str) -> tuple[SharedFile, SharedFile, SharedSemaphore]:
+        header, data = self._make(f"{path}-header"), self._make(f"{path}-data")
+        os.ftruncate(data, self._size)
+        content = ring.new_header(self._size, f"{path}-header".encode(), f"{path}-data".encode(), new_semaphore())
+        if os.pwrite(header, content, 0) < len(content):
+            raise MachineError("cannot make shared memory: no space")
+        semaphore = SharedSemaphore(header)
+        self._semaphores.append(semaphore)
+        return SharedFile(header), SharedFile(data), semaphore
+
+    def _make(self, path: str) -> int:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._descriptors.append(descriptor)
+        self._names.append(os.path.basename(path))
+        os.fchmod(descriptor, 0o600)
+        self._give_away(descriptor)
+        return descriptor
+
+    def _give_away(self, what: Path | int) -> None:
+        """To the client; root needs no more than it has."""
+        owner = self._owner
+        if owner.uid != os.geteuid() or owner.gid != os.getegid():
+            try:
+                os.chown(what, owner.uid, owner.gid)
+            except PermissionError:
+                if owner.uid not in (0, os.geteuid()):
+                    raise
+
+    def close(self) -> None:
+        """Unmap, close and remove everything."""
+        for semaphore in self._semaphores:
+            semaphore.close()
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._semaphores.clear()
+        self._descriptors.clear()
+        _remove(self.directory, self._names, self._identity)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _remove(directory: Path, names: list[str], identity: tuple[int, int]) -> None:
+    """Remove a connection's files. The directory is the client's: there may be anything else in its place by now."""
+    with suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if _identity(os.fstat(descriptor)) == identity:
+                for name in names:
+                    with suppress(OSError):
+                        os.unlink(name, dir_fd=descriptor)
+                os.rmdir(directory)
+        finally:
+            os.close(descriptor)
+
+
+def sweep(services: frozenset[str]) -> int:
+    """Remove what daemons that are dead have left of these services' connections; how many directories."""
+    ours = {
+        f"{BASE_NAME}-{direction}-{service}-{part}"
+        for direction in DIRECTIONS
+        for service in services
+        for part in ("header", "data")
+    }
+    ours.update(f"{BASE_NAME}-control-{service}" for service in services)
+    removed = 0
+    with suppress(OSError):
+        for entry in os.scandir(DIRECTORY):
+            with suppress(OSError, ValueError):
+                if entry.name.startswith(DIRECTORY_PREFIX) and entry.is_dir(follow_symlinks=False):
+                    pid = int(entry.name.split("-", 2)[1])
+                    if _is_dead(pid) and ours.issuperset(os.listdir(entry.path)):
+                        shutil.rmtree(entry.path, ignore_errors=True)
+                        removed += 1
+    return removed
+
+
+def _is_dead(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass
+    return False
