@@ -35,7 +35,9 @@ class ServiceHost:
         # What a service says while it is asked for its state is part of synchronization; all else waits for its end.
         node = self._node
         accepted = node.groups.multicast(SERVICE_GROUP, message, safe=safe, after_sync=not node.sync.collecting)
-        if not accepted:
+        if accepted:
+            node.traffic.sent(message)
+        else:
             node.refused = True
         return accepted
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from math import inf
 
 from totemd import __version__
-from totemd.config.model import Configuration
+from totemd.config.model import CmapType, Configuration
 from totemd.config.reload import compare
 from totemd.errors import BadPacket, ServiceError
 from totemd.groups.api import QueueLevel
@@ -29,7 +29,9 @@ from totemd.node.arrival import Datagram, arrange
 from totemd.node.effects import Exit, NodeEffect, ReadConfiguration
 from totemd.node.gate import Gate
 from totemd.node.host import ServiceHost
+from totemd.node.keys import Traffic, publish_knet_defaults, publish_services
 from totemd.node.settings import LiveSettings
+from totemd.node.statistics import PAUSES_PREFIX, QUEUE_PREFIX, RING_PREFIX, PausesSource, QueueSource, RingSource
 from totemd.node.timers import Timers
 from totemd.qb.sessions import QbSessions
 from totemd.services.base import Listener, Service
@@ -118,6 +120,7 @@ class Node:
                 quorum_changed=self._quorum_changed,
             )
             self.services[5] = self.votequorum
+        self.traffic = Traffic(self.services)
         self._voters = () if self.votequorum is None else (self.votequorum,)
         with_state = [service for ident, service in sorted(self.services.items()) if ident != 1]
         self.sync = SyncEngine(
@@ -128,7 +131,7 @@ class Node:
             self._synchronized,
             lambda level, text: self.log(level, "SYNC", text),
         )
-        self.access = AccessPolicy(own_uid, configuration.access)
+        self.access = AccessPolicy(own_uid, configuration.access, self._is_granted)
         self.front = Services(
             node=self,
             access=self.access,
@@ -139,9 +142,18 @@ class Node:
             votequorum=self.votequorum,
         )
         self.qb = QbSessions(self.front, self)
+        publish_services(self.cmap, self.services, self.traffic)
+        publish_knet_defaults(self.cmap, round(configuration.totem.token_timeout_s * 1000))
         self.settings = LiveSettings(self)
         self._publish_configuration(configuration)
         self._publish_runtime_keys()
+        self.clock_ahead_s = 0.0
+        """What the time of day has more than the clock of the inputs, where somebody knows: for statistics alone."""
+        self._pauses = PausesSource()
+        statistics = self.cmap.statistics
+        statistics.add_source(RING_PREFIX, RingSource(self), cleared_by="totem")
+        statistics.add_source(QUEUE_PREFIX, QueueSource(self), cleared_by="totem")
+        statistics.add_source(PAUSES_PREFIX, self._pauses, cleared_by="schedmiss")
 
     # Inputs
 
@@ -164,6 +176,7 @@ class Node:
             self.log(
                 "warning", "MAIN", f"this process was not scheduled for {late:.1f} s; joins from before are ignored"
             )
+            self._pauses.add(int((now + self.clock_ahead_s) * 1000), late * 1000)
         self.now = now
         if len(datagrams) == 1 and self.pass_plain_token(*datagrams[0], now):
             return
@@ -389,6 +402,7 @@ class Node:
             self.sync.message_received(sender, body)
             return
         header = decode_service_header(body)
+        self.traffic.received(header.service, header.function)
         service = self.services.get(header.service)
         if service is not None:
             service.receive(header.function, sender, body)
@@ -482,6 +496,10 @@ class Node:
             if key.startswith("runtime."):
                 self.cmap.publish(key, entry)
         self.settings.forget()
+
+    def _is_granted(self, key: str) -> bool:
+        entry = self.cmap.find(key)
+        return entry is not None and entry.type is CmapType.U8 and entry.value == 1
 
     def _publish_runtime_keys(self) -> None:
         if self.votequorum is None:
