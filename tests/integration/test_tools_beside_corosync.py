@@ -20,9 +20,7 @@ pytestmark = [pytest.mark.root, pytest.mark.corosync]
 
 MASKS = [
     Mask(r"^Date: .*$", "Date:             NOW", "the time of the call"),
-    Mask(
-        r"(Ring ID: +\w+)\.[0-9a-f]+$", r"\1.SEQUENCE", "how many rings there were depends on who met whom first"
-    ),
+    Mask(r"(Ring ID: +\w+)\.[0-9a-f]+$", r"\1.SEQUENCE", "how many rings there were depends on who met whom first"),
     Mask(
         r"^(LINK ID 0 \n\taddr\t= 10\.78\.0\.)[23]$",
         r"\1OTHER",

@@ -150,17 +150,17 @@ def tool(node: Node, argv: Sequence[str], text_in: str = "", timeout_s: float = 
 class Watch:
     """A command that goes on printing until it is ended; it can be given lines to read."""
 
-    def __init__(self, node: Node, argv: Sequence[str], output: Path) -> None:
+    def __init__(self, node: Node, argv: Sequence[str], output: Path, *, errors: bool = True) -> None:
         self._output = output
         with output.open("wb") as file:
             self._popen = subprocess.Popen(
                 node.place.command(["stdbuf", "-oL", *argv]),
                 stdin=subprocess.PIPE,
                 stdout=file,
-                stderr=subprocess.STDOUT,
+                stderr=subprocess.STDOUT if errors else subprocess.DEVNULL,
             )
         self.pid = self._popen.pid
-        self._mark = 0
+        self._marks: dict[str, int] = {}
 
     def text(self) -> str:
         """What it has printed so far."""
@@ -172,20 +172,24 @@ class Watch:
         self._popen.stdin.write(f"{line}\n".encode())
         self._popen.stdin.flush()
 
-    def wait_for(self, pattern: str, timeout_s: float = PATIENCE_S) -> str:
-        """Wait until something new has been printed that matches, and go on behind it. LabError if nothing does."""
+    def wait_for(self, pattern: str, timeout_s: float = PATIENCE_S, reader: str = "") -> str:
+        """Wait until something new has been printed that matches. Returns it. LabError if nothing does.
+
+        What is in front of it is not looked at again by the same `reader`.
+        """
+        mark = self._marks.setdefault(reader, 0)
         matched = ""
 
         def found() -> bool:
             nonlocal matched
-            match = re.compile(pattern, re.MULTILINE).search(self.text(), self._mark)
+            match = re.compile(pattern, re.MULTILINE).search(self.text(), mark)
             if match is not None:
-                self._mark = match.end()
+                self._marks[reader] = match.end()
                 matched = match[0]
             return match is not None
 
         if not wait_until(found, timeout_s, 0.01):
-            raise LabError(f"nothing printed that matches {pattern!r}: ...{self.text()[self._mark :]!r}")
+            raise LabError(f"nothing printed that matches {pattern!r}: ...{self.text()[mark:]!r}")
         return matched
 
     def wait(self) -> int:
