@@ -404,25 +404,30 @@ def test_the_local_node_id(world: World) -> None:
 
 
 def test_iterations(world: World) -> None:
-    one = joined(world, b"b", 2)
-    joined(world, b"a", 1)
-    joined(world, b"b", 1)
-    names, group, everything = one.iterate(1), one.iterate(2, b"b"), one.iterate(3)
-    one.front.close()  # does not change what has been begun: they are snapshots
+    one = joined(world, b"b", 3)
+    for group, pid in ((b"a", 1), (b"c", 1), (b"d", 5), (b"d", 2), (b"d", 7)):
+        joined(world, group, pid)
+    names, group, everything, none = one.iterate(1), one.iterate(2, b"b"), one.iterate(3), one.iterate(2, b"unknown")
+    joined(world, b"b", 9)  # they are snapshots
+    assert one.entries(names) == [(b"b", 0, 0), (b"d", 0, 0), (b"c", 0, 0), (b"a", 0, 0)]
+    assert one.entries(group) == [(b"b", 1, 3)]
+    d = [(b"d", 1, 2), (b"d", 1, 7), (b"d", 1, 5)]
+    assert one.entries(everything) == [(b"b", 1, 3), *d, (b"c", 1, 1), (b"a", 1, 1)]
+    assert one.entries(none) == []
     other = Client(world)
-    assert other.result(6, names) == (10, Code.LIBRARY)  # another connection's
-    one = joined(world, b"c", 3)
-    names, group, everything = one.iterate(1), one.iterate(2, b"b"), one.iterate(3)
-    joined(world, b"b", 9)
-    assert one.entries(names) == [(b"a", 0, 0), (b"b", 0, 0), (b"c", 0, 0)]
-    assert one.entries(group) == [(b"b", 1, 1)]
-    assert one.entries(everything) == [(b"a", 1, 1), (b"b", 1, 1), (b"c", 1, 3)]
-    assert one.entries(one.iterate(2, b"unknown")) == []
+    assert other.result(6, names) == (10, Code.LIBRARY)
     assert one.result(7, names) == (11, Code.OK)
     assert one.result(7, names) == (11, Code.LIBRARY)
     assert one.result(6, names) == (10, Code.LIBRARY)
     for kind in (0, 4):
         assert one.result(5, ITERATE.build({"group": name(b""), "type": kind})) == (9, Code.INVALID_PARAM)
+
+
+def test_only_an_iteration_over_one_group_has_a_name(world: World) -> None:
+    garbage = {"length": 0xDEADBEEF, "value": bytes(range(128))}
+    client = joined(world, b"g")
+    results = [client.result(5, ITERATE.build({"group": garbage, "type": kind}))[1] for kind in (1, 2, 3)]
+    assert results == [Code.OK, Code.NAME_TOO_LONG, Code.OK]
 
 
 def test_iterations_are_bounded(world: World) -> None:

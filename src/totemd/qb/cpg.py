@@ -4,7 +4,7 @@ Two things are better than in corosync: a connection whose leave has been delive
 the guarantee "safe" is delivered only once every member has it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from totemd.errors import Code, ServiceError
@@ -151,7 +151,8 @@ class CpgFront:
 
     def _iteration_initialize(self, answer: int, message: bytes) -> bytes:
         length, name, kind = messages.ITERATION_INITIALIZE.unpack_from(message)
-        group = messages.group_name(length, name)
+        # of the other types libcpg leaves the name as it happens to be
+        group = messages.group_name(length, name) if kind == IterationType.ONE_GROUP else b""
         if len(self._iterations) >= ITERATIONS_MAX:
             raise ServiceError(Code.NO_RESOURCES, f"this connection has {ITERATIONS_MAX} iterations, the most allowed")
         self._last_handle += 1
@@ -161,11 +162,11 @@ class CpgFront:
     def _snapshot(self, kind: int, group: bytes) -> _Entries:
         match kind:
             case IterationType.NAMES:
-                return ((known.group, 0, 0) for known in self._cpg.groups())
+                return ((known.group, 0, 0) for known in _in_order(self._cpg.groups(by_age=True)))
             case IterationType.ONE_GROUP:
                 return _processes((CpgGroup(group, self._cpg.members(group)),))
             case IterationType.ALL:
-                return _processes(self._cpg.groups())
+                return _processes(_in_order(self._cpg.groups(by_age=True)))
         raise ServiceError(Code.INVALID_PARAM, f"there is no iteration of type {kind}")
 
     def _iteration_next(self, answer: int, message: bytes) -> bytes:
@@ -188,8 +189,18 @@ class CpgFront:
         return entries
 
 
-def _processes(groups: tuple[CpgGroup, ...]) -> _Entries:
-    return ((known.group, member.nodeid, member.pid) for known in groups for member in known.members)
+def _in_order(groups: tuple[CpgGroup, ...]) -> list[CpgGroup]:
+    """As corosync shows them [LIB-303]: descending by their first process, and those of one process youngest first."""
+    return sorted(groups, key=lambda known: (known.members[0].nodeid, known.members[0].pid))[::-1]
+
+
+def _processes(groups: Sequence[CpgGroup]) -> _Entries:
+    """Each group's first process, and then the others descending, as corosync shows them."""
+    return (
+        (known.group, member.nodeid, member.pid)
+        for known in groups
+        for member in (*known.members[:1], *known.members[:0:-1])
+    )
 
 
 @record

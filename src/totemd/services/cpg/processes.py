@@ -59,6 +59,10 @@ class ProcessTable:
         """The names of all groups that have members, ascending bytewise."""
         return sorted(self._groups)
 
+    def groups_by_age(self) -> list[bytes]:
+        """The same names, the group that has had members for longest first."""
+        return list(self._groups)
+
     def members(self, name: bytes) -> tuple[CpgMember, ...]:
         """The group's members ascending by (nodeid, pid); empty for an unknown group."""
         group = self._groups.get(name)

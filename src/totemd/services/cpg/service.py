@@ -173,9 +173,10 @@ class Cpg:
         """The group's members as of now, ascending; empty for an unknown group."""
         return self._table.members(group)
 
-    def groups(self) -> tuple[CpgGroup, ...]:
-        """All groups that have members, ascending by name."""
-        return tuple(CpgGroup(name, self._table.members(name)) for name in self._table.groups())
+    def groups(self, *, by_age: bool = False) -> tuple[CpgGroup, ...]:
+        """All groups that have members, ascending by name, or the oldest first."""
+        names = self._table.groups_by_age() if by_age else self._table.groups()
+        return tuple(CpgGroup(name, self._table.members(name)) for name in names)
 
     def retry_pending(self) -> bool:
         """Send the leaves that could not be queued; True if none is left."""
