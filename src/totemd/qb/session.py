@@ -52,6 +52,10 @@ class Counters:
     __slots__ = ("dispatched", "flow_control_count", "invalid", "overload", "requests", "responses", "retries", "sent")
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Count from nothing."""
         self.requests = 0
         self.responses = 0
         self.dispatched = 0

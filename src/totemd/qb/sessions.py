@@ -8,6 +8,7 @@ from totemd.ipc.services import Services
 from totemd.qb.api import QbService
 from totemd.qb.services import QB_SERVICES
 from totemd.qb.session import Link, QbSession
+from totemd.qb.statistics import ConnectionsSource
 
 
 class NodeState(Protocol):
@@ -34,7 +35,7 @@ class QbSessions:
         self._node = node
         self._told = (True, False)
         self.sessions: dict[QbSession, None] = {}
-        self.closed_count = 0
+        self._statistics = ConnectionsSource(services.cmap.statistics)
         self.with_work: dict[QbSession, None] = {}
         """Sessions that wait for room, or are to be closed."""
 
@@ -50,19 +51,20 @@ class QbSessions:
             return EAGAIN
         return EACCES if self._services.access.refusal(credentials) is not None else 0
 
-    def open(self, service: QbService, credentials: Credentials, link: Link) -> QbSession:
-        """A client was let in."""
+    def open(self, service: QbService, credentials: Credentials, link: Link, *, process_name: str = "") -> QbSession:
+        """A client was let in; its program's name is for the statistics."""
         session = QbSession(service, self._services, credentials, link, self._node, self.with_work)
         synchronizing, critical = self._told
         session.set_flow(synchronizing=synchronizing, critical=critical)
         self.sessions[session] = None
+        self._statistics.opened(session, process_name)
         return session
 
     def close(self, session: QbSession) -> None:
         """A connection is gone."""
         if self.sessions.pop(session, self) is not self:
-            self.closed_count += 1
             session.closed()
+            self._statistics.closing(session)
 
     def tell_flow(self) -> bool:
         """After each input of the node: whether all may send. True if anything has changed."""

@@ -23,6 +23,7 @@ from totemd.qb.api import QbService
 from totemd.qb.handshake import ConnectionType
 from totemd.qb.services import QB_SERVICES
 from totemd.qb.session import QbSession
+from totemd.shell.processes import process_name
 from totemd.shell.qb_connection import MemoryLink, QbConnection
 from totemd.shell.qb_memory import SharedMemory, check_machine, sweep
 from totemd.shell.qb_sockets import QbSockets, receive_with_credentials
@@ -168,7 +169,8 @@ class QbClients:
             stream.send(handshake.refuse(errno.ENOMEM))
             return False
         link = MemoryLink(stream, memory, message_max, self._want_to_write)
-        session = self._node.qb.open(service, credentials, link)
+        name = process_name(credentials.pid)
+        session = self._node.qb.open(service, credentials, link, process_name=name)
         connection = QbConnection(stream, memory, link, session)
         self._by_session[session] = connection
         self.by_descriptor[connection.descriptor] = connection
