@@ -219,6 +219,7 @@ def test_votes_are_set_for_known_nodes(world: World) -> None:
     two_nodes(world)
     client = VotingClient(world)
     assert client.status(SETVOTES, pack("=II", 1, 9)) is Code.NAME_NOT_FOUND
+    assert client.status(SETVOTES, pack("=II", 2**32 - 1, 2)) is Code.INVALID_PARAM
     assert client.status(SETVOTES, pack("=II", 2, 2)) is Code.OK
     world.settle()
     assert (client.info(2).votes, client.info().total) == (2, 3)

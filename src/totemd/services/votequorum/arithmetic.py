@@ -50,6 +50,7 @@ from totemd.wire.votequorum import (
     NODE_QDEVICE_MASTER_WINS,
     NODE_QUORATE,
     NODE_WAITING_FOR_ALL,
+    U32_MAX,
 )
 
 
@@ -211,11 +212,12 @@ def may_expect(electorate: Electorate, expected_votes: int) -> bool:
 def may_give_device(electorate: Electorate, votes: int) -> bool:
     """Whether the operator may give the quorum device so many votes: not if a quorate cluster would lose quorum."""
     then = recalculate(replace(electorate, device_votes=votes), allow_decrease=True)
-    return then.quorate or not electorate.quorate
+    return then.own.expected_votes <= U32_MAX and (then.quorate or not electorate.quorate)
 
 
 def may_have_votes(electorate: Electorate, changed: Voter) -> bool:
-    """Whether the operator may give a node the votes of `changed`: quorum must stay within reach of those present."""
+    """Whether the operator may give a node the votes of `changed`: quorum must stay within reach of those present, and
+    all votes in the 32 bits in which peers add them up."""
     then = electorate.with_voter(changed)
     quorum = calculate_quorum(then, allow_decrease=True)
-    return tally(then).votes // 2 <= quorum <= tally(then).votes
+    return tally(then).votes // 2 <= quorum <= tally(then).votes <= U32_MAX
