@@ -148,7 +148,9 @@ class QbSession:
         return self._serve(ident, message)
 
     def flush(self) -> bool:
-        """Write what is queued; False if some is left. Retry what was held, when there is room for it again."""
+        """Write what is queued, retry what was held. False if there is more to do, or the connection is to be closed."""
+        if self.closing is not None:
+            return False
         if self._held is not None and self._room.queue_ready:
             message, self._held = self._held, None
             self._serve(REQUEST_HEADER.unpack_from(message)[0], message)
@@ -160,7 +162,7 @@ class QbSession:
                 self.counters.sent += 1
         except BadRing as error:
             self.cut(str(error))
-        return self._held is None and not self.has_queued
+        return self._held is None and not self.has_queued and self.closing is None
 
     def set_flow(self, *, synchronizing: bool, critical: bool) -> None:
         """Let the client know whether it may send."""

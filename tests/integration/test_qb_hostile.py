@@ -1,0 +1,114 @@
+"""Clients of corosync's libraries that come in crowds, crash, or spoil what they share with the daemon."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from totemd_lab.configuration import RingSettings
+from totemd_lab.nodes import Node
+from totemd_lab.places import run
+from totemd_lab.ring import Lab, LabMaker, wait_until
+
+pytestmark = [pytest.mark.root, pytest.mark.corosync]
+
+PROGRAM = Path(__file__).parent.parent / "lab" / "qb_raw.py"
+PATIENCE_S = 15.0
+
+
+def client(node: Node, *arguments: object, check: bool = True) -> str:
+    """Run a client beside the node to its end."""
+    argv = [sys.executable, str(PROGRAM), *map(str, arguments)]
+    return run(node.place, argv, timeout_s=120.0, check=check).stdout
+
+
+def descriptors(node: Node) -> int:
+    return len(list(Path(f"/proc/{node.pid}/fd").iterdir()))
+
+
+def shared_memory(node: Node) -> list[str]:
+    """What there is in the node's /dev/shm."""
+    return run(node.place, ["ls", "-A", "/dev/shm"]).stdout.split()
+
+
+def lone_node(make_lab: LabMaker) -> Lab:
+    lab = make_lab("T", RingSettings(token_ms=800, token_coefficient_ms=0))
+    lab.start()
+    lab.wait_formed()
+    return lab
+
+
+def nothing_left(node: Node, descriptors_before: int) -> bool:
+    return wait_until(lambda: shared_memory(node) == [] and descriptors(node) <= descriptors_before, PATIENCE_S)
+
+
+def test_crowds_and_crashes_leave_nothing(make_lab: LabMaker) -> None:
+    node = lone_node(make_lab).node(1)
+    before = descriptors(node)
+    client(node, "connect", 450)
+    client(node, "killed", 50)
+    assert nothing_left(node, before), (shared_memory(node), before, descriptors(node))
+    assert node.running()
+
+
+def test_hostile_clients_harm_nobody_else(make_lab: LabMaker) -> None:
+    node = lone_node(make_lab).node(1)
+    before = descriptors(node)
+    honest = subprocess.Popen(
+        node.place.command([sys.executable, str(PROGRAM), "serve", "8"]), stdout=subprocess.PIPE, text=True
+    )
+    client(node, "hostile", 28)
+    out, _ = honest.communicate(timeout=60)
+    assert honest.returncode == 0
+    assert int(out) > 0
+    assert nothing_left(node, before), (shared_memory(node), before, descriptors(node))
+    assert "was disconnected: a request of 4294967295 bytes" in node.log_text()
+
+
+def test_daemon_sweeps_what_a_killed_one_has_left(make_lab: LabMaker) -> None:
+    lab = lone_node(make_lab)
+    node = lab.node(1)
+    honest = subprocess.Popen(
+        node.place.command([sys.executable, str(PROGRAM), "serve", "30"]),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    assert wait_until(lambda: len(shared_memory(node)) == 1, PATIENCE_S)
+    node.kill()
+    assert honest.wait(30) != 0
+    run(node.place, ["mkdir", "-p", "/dev/shm/qb-1-2-3-ours", "/dev/shm/qb-999999999-1-1-gone", "/dev/shm/other"])
+    run(node.place, ["touch", "/dev/shm/qb-999999999-1-1-gone/qb-request-cpg-data"])
+    run(node.place, ["mkdir", "-p", "/dev/shm/qb-999999999-1-1-foreign"])
+    run(node.place, ["touch", "/dev/shm/qb-999999999-1-1-foreign/qb-request-cib_rw-data"])
+    lab.start()
+    lab.wait_formed()
+    assert sorted(shared_memory(node)) == ["other", "qb-1-2-3-ours", "qb-999999999-1-1-foreign"]
+
+
+def test_names_that_are_taken_are_left_alone(make_lab: LabMaker) -> None:
+    lab = make_lab("T", RingSettings(token_ms=800, token_coefficient_ms=0))
+    node = lab.node(1)
+    holder = subprocess.Popen(
+        node.place.command(
+            [
+                sys.executable,
+                "-c",
+                "import socket, time; s = socket.socket(socket.AF_UNIX); "
+                "s.bind(b'\\0quorum'.ljust(108, b'\\0')); print('bound', flush=True); time.sleep(60)",
+            ]
+        ),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "bound\n"
+        lab.start()
+        lab.wait_formed()
+        assert 'the socket "@quorum" is taken' in node.log_text()
+        sockets = run(node.place, ["cat", "/proc/net/unix"]).stdout
+        assert "@cpg" not in sockets
+    finally:
+        holder.kill()
+        holder.communicate()
