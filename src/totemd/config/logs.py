@@ -1,7 +1,12 @@
 """Sections logging and system."""
 
-from totemd.config.document import Document, Table
-from totemd.config.model import LoggingSettings, SystemSettings
+from collections.abc import Mapping
+
+from totemd.config.directives import SCHEMA
+from totemd.config.document import Document, Table, Value
+from totemd.config.model import CmapEntry, LoggingSettings, SystemSettings
+from totemd.config.schema import typed
+from totemd.errors import ConfigError
 
 NICE_BEST = -20
 NICE_WORST = 19
@@ -31,6 +36,23 @@ def read_logging(document: Document) -> LoggingSettings:
         timestamp=logging.text("timestamp") != "off",
         subsystems=subsystems,
     )
+
+
+def logging_of(entries: Mapping[str, CmapEntry]) -> LoggingSettings:
+    """The settings that the cmap's keys logging.* ask for. ConfigError, with the key, if one of them asks for nothing
+    that the file could say."""
+    document = Document("", "")
+    for key, entry in entries.items():
+        section, _, name = key.rpartition(".")
+        general = "logging.logger_subsys" if section.startswith("logging.logger_subsys.") else section
+        directive = SCHEMA.find(general, name)
+        try:
+            value = entry if directive is None else typed(directive, str(entry.value))
+        except ValueError as error:
+            raise ConfigError(str(error), key=key) from None
+        table = document.tables.setdefault(section, Table("", section))
+        table.values[name] = Value(value, 0)
+    return read_logging(document)
 
 
 def _debug(table: Table) -> bool:

@@ -2,6 +2,7 @@
 
 from typing import TypeAlias
 
+from totemd.config.model import LoggingSettings
 from totemd.record import record
 from totemd.totem.effects import RingEffect
 
@@ -25,6 +26,13 @@ class ReopenLogs:
 
 
 @record
+class ConfigureLogs:
+    """Write log lines by these settings from now on."""
+
+    settings: LoggingSettings
+
+
+@record
 class Exit:
     """Perform the effects before this one, then end the process with `status`."""
 
@@ -32,4 +40,4 @@ class Exit:
     reason: str
 
 
-NodeEffect: TypeAlias = RingEffect | PersistFile | ReadConfiguration | ReopenLogs | Exit
+NodeEffect: TypeAlias = RingEffect | PersistFile | ReadConfiguration | ReopenLogs | ConfigureLogs | Exit

@@ -10,7 +10,8 @@ from totemd.config.model import CmapEntry, CmapType
 from totemd.services.base import ServiceId
 from totemd.services.cmap import Cmap, LiveKeys
 
-BLACKBOX_KEYS: Final = ("runtime.blackbox.dump_flight_data", "runtime.blackbox.dump_state")
+BLACKBOX_PREFIX: Final = "runtime.blackbox."
+_BLACKBOX_KEYS: Final = (f"{BLACKBOX_PREFIX}dump_flight_data", f"{BLACKBOX_PREFIX}dump_state")
 
 _FUNCTIONS: Final = {
     ServiceId.CMAP: 1,
@@ -77,7 +78,7 @@ def publish_services(cmap: Cmap, services: Iterable[int], traffic: Traffic) -> N
         cmap.publish(f"internal_configuration.service.{service}.ver", CmapEntry(CmapType.U32, 0))
         cmap.publish(f"{_TRAFFIC_PREFIX}{name}.service_id", CmapEntry(CmapType.U16, int(service)))
     cmap.add_live(LiveKeys(_TRAFFIC_PREFIX, traffic.entries))
-    for key in BLACKBOX_KEYS:
+    for key in _BLACKBOX_KEYS:
         cmap.publish(key, _text("no"))
 
 

@@ -10,7 +10,7 @@ after the input has been handled, as long as the order is kept. `emit` returns T
 durable yet; once it is, and all effects behind it are performed, the node is told by `effects_performed`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
 
 from totemd import __version__
@@ -147,6 +147,8 @@ class Node:
         self.settings = LiveSettings(self)
         self._publish_configuration(configuration)
         self._publish_runtime_keys()
+        self.machine_statistics: Callable[[], Mapping[str, object]] = dict
+        """What the shell counts and nobody else sees, for `stats`."""
         self.clock_ahead_s = 0.0
         """What the time of day has more than the clock of the inputs, where somebody knows: for statistics alone."""
         self._pauses = PausesSource()
@@ -176,7 +178,7 @@ class Node:
             self.log(
                 "warning", "MAIN", f"this process was not scheduled for {late:.1f} s; joins from before are ignored"
             )
-            self._pauses.add(int((now + self.clock_ahead_s) * 1000), late * 1000)
+            self._remember_pause(now, late)
         self.now = now
         if len(datagrams) == 1 and self.pass_plain_token(*datagrams[0], now):
             return
@@ -196,6 +198,11 @@ class Node:
             self.ring.receive(packet, now)
         if exhausted:
             self._stale_joins = False
+
+    def _remember_pause(self, now: float, late_s: float) -> None:
+        known = set(self._pauses.names())
+        self._pauses.add(int((now + self.clock_ahead_s) * 1000), late_s * 1000)
+        self.cmap.statistics.came([name for name in self._pauses.names() if name not in known])
 
     def pass_plain_token(self, data: bytes, source: str, now: float) -> bool:
         """Take a single datagram if it is a token that needs no more than to be passed on: nothing else happens then,

@@ -1,16 +1,20 @@
 """Configuration values that clients change in the cmap at run time, as cmap_keys(7) has them.
 
-`totem.` timeouts and constants, `quorum.expected_votes` and `quorum.two_node` take effect at once; a value that cannot
-is logged and the old one stays in force. `quorum.cancel_wait_for_all` and `runtime.force_gather` are wishes, taken back
-once they are fulfilled.
+`totem.` timeouts and constants, `quorum.expected_votes`, `quorum.two_node` and keys under `logging.` take effect at
+once; values that cannot are logged, and the old ones stay in force. `quorum.cancel_wait_for_all` and
+`runtime.force_gather` are wishes, taken back once they are fulfilled. Writing to `runtime.blackbox.` has the node's
+state logged.
 """
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from totemd.config import timing
+from totemd.config.logs import logging_of
 from totemd.config.model import CmapEntry, CmapType
-from totemd.errors import ServiceError
+from totemd.errors import ConfigError, ServiceError
+from totemd.node.effects import ConfigureLogs
+from totemd.node.keys import BLACKBOX_PREFIX
 from totemd.services.cmap import CmapChanged
 
 if TYPE_CHECKING:
@@ -30,7 +34,7 @@ class LiveSettings:
         self._node = node
         self._changed: set[str] = set()
         node.cmap.publish(FORCE_GATHER, CmapEntry(CmapType.STRING, "no"))
-        for prefix in ("totem.", "quorum."):
+        for prefix in ("totem.", "quorum.", "logging.", BLACKBOX_PREFIX):
             node.cmap.track(self, prefix, prefix=True)
         node.cmap.track(self, FORCE_GATHER)
 
@@ -54,6 +58,10 @@ class LiveSettings:
             self._cancel_wait_for_all()
         if FORCE_GATHER in changed:
             self._force_gather()
+        if any(key.startswith("logging.") for key in changed):
+            self._apply_logging()
+        if any(key.startswith(BLACKBOX_PREFIX) for key in changed):
+            self._log_state()
 
     def _number(self, key: str) -> int | None:
         entry = self._node.cmap.find(key)
@@ -111,3 +119,21 @@ class LiveSettings:
             return
         self._node.cmap.publish(FORCE_GATHER, CmapEntry(CmapType.STRING, "no"))
         self._node.ring.gather_again("a new membership was asked for (runtime.force_gather)", self._node.now)
+
+    def _apply_logging(self) -> None:
+        node = self._node
+        try:
+            settings = logging_of(dict(node.cmap.walk("logging.")))
+        except ConfigError as error:
+            node.log("err", "CONFIG", f"{error}; the log is written as before")
+            return
+        if settings != node.configuration.logging:
+            node.configuration = replace(node.configuration, logging=settings)
+            node.emit(ConfigureLogs(settings))
+            node.log("notice", "CONFIG", "the log is written by the cmap's new keys")
+
+    def _log_state(self) -> None:
+        """There is no flight recorder: what it would tell is in the log, and the rest is said now."""
+        for section, values in (("status", self._node.status()), ("statistics", self._node.stats())):
+            for name, value in values.items():
+                self._node.log("notice", "MAIN", f"{section}: {name}: {value}")

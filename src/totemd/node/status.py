@@ -98,6 +98,7 @@ def stats(node: "Node") -> dict[str, object]:
             "malformed": sync.malformed,
         },
         "dropped": dict(node.gate.dropped),
+        **node.machine_statistics(),
         "clients": {"connected": node.client_count},
         "uptime_s": round(node.now - node.started_at, 3),
     }

@@ -6,6 +6,7 @@ import secrets
 import select
 import signal
 import socket
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
@@ -19,7 +20,7 @@ from totemd.config.model import Configuration
 from totemd.errors import MachineError, TotemdError
 from totemd.node import Node
 from totemd.node.arrival import Datagram
-from totemd.node.effects import Exit, NodeEffect, PersistFile, ReadConfiguration, ReopenLogs
+from totemd.node.effects import ConfigureLogs, Exit, NodeEffect, PersistFile, ReadConfiguration, ReopenLogs
 from totemd.shell.clients import Clients
 from totemd.shell.listener import Listener
 from totemd.shell.logs import Logger
@@ -130,6 +131,8 @@ class Daemon:
             emit=self._emit,
             now=trio.current_time(),
         )
+        self._node.machine_statistics = self._transport.statistics
+        self._node.clock_ahead_s = time.time() - trio.current_time()
         self._node.front.shared_buffers = FileBuffers()
         self._clients = Clients(self._node, self._listener, self._pump, self._hot)
         sockets = open_qb_sockets(self._node, self._configuration.system)
@@ -261,6 +264,8 @@ class Daemon:
             self._nursery.start_soon(self._reload)
         elif isinstance(effect, ReopenLogs):
             self._logger.reopen()
+        elif isinstance(effect, ConfigureLogs):
+            self._logger.configure(effect.settings)
         else:
             self._end(effect)
 

@@ -60,6 +60,10 @@ class Transport:
         }
         self._others = [target for nodeid, target in self._targets.items() if nodeid != configuration.local.nodeid]
 
+    def statistics(self) -> dict[str, object]:
+        """Datagrams that the machine would not send or give us, by what it said."""
+        return {"send_errors": dict(self.send_errors), "receive_errors": dict(self.receive_errors)}
+
     def _register(self) -> None:
         self._token_receiver: socket.socket | None = None
         self._data_receiver = self._sockets.token_receiver

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from totemd.errors import ServiceError
 from totemd.node import Node
-from totemd.node.effects import Exit, NodeEffect, PersistFile, ReadConfiguration, ReopenLogs
+from totemd.node.effects import ConfigureLogs, Exit, NodeEffect, PersistFile, ReadConfiguration, ReopenLogs
 from totemd.services.votequorum.service import EV_TRACKING_FILE
 from totemd.sim.history import End, Ended, Event
 from totemd.sim.host import CLOCK_GRAIN_S, Host
@@ -225,7 +225,7 @@ class Life:
         elif isinstance(effect, Exit):
             self.end(End.LEAVE if self.leaving else End.EXIT, effect.reason)
         else:
-            assert isinstance(effect, Log | ReopenLogs)
+            assert isinstance(effect, Log | ReopenLogs | ConfigureLogs)
 
     def _persisted(self, seq: int) -> None:
         host = self.host

@@ -8,7 +8,7 @@ from math import inf
 
 from totemd.errors import BadPacket
 from totemd.ids import NodeId, RingId
-from totemd.node.effects import Exit, NodeEffect, PersistFile, ReadConfiguration, ReopenLogs
+from totemd.node.effects import ConfigureLogs, Exit, NodeEffect, PersistFile, ReadConfiguration, ReopenLogs
 from totemd.totem.api import ConfigurationChanged
 from totemd.totem.core import Core
 from totemd.totem.effects import Broadcast, Log, PersistRingSeq, Unicast
@@ -80,6 +80,8 @@ def effect_line(effect: NodeEffect) -> str:
         return "read the configuration"
     if isinstance(effect, ReopenLogs):
         return "reopen the logs"
+    if isinstance(effect, ConfigureLogs):
+        return "configure the logs"
     assert isinstance(effect, Exit)
     return f"exit {effect.status}: {effect.reason}"
 
