@@ -52,10 +52,13 @@ class QbSessions:
         return EACCES if self._services.access.refusal(credentials) is not None else 0
 
     def open(self, service: QbService, credentials: Credentials, link: Link, *, process_name: str = "") -> QbSession:
-        """A client was let in; its program's name is for the statistics."""
+        """A client was let in; its program's name is for the statistics.
+
+        Who comes while the ring synchronizes need not wait for its end, as in corosync: that may take as long as a
+        quorum device takes, and meanwhile an operator wants to look at the node. What needs the ring gets TRY_AGAIN.
+        """
         session = QbSession(service, self._services, credentials, link, self._node, self.with_work)
-        synchronizing, critical = self._told
-        session.set_flow(synchronizing=synchronizing, critical=critical)
+        session.set_flow(synchronizing=False, critical=self._told[1])
         self.sessions[session] = None
         self._statistics.opened(session, process_name)
         return session
