@@ -223,7 +223,7 @@ def test_one_vote_at_a_time_and_its_caller_can_give_up(world: World) -> None:
     with refused(Code.ACCESS):
         world.cfg.reply_to_shutdown(caller, agreed=True)
     world.cfg.disconnect(caller)
-    assert voter.events[-1] == ShutdownTested(REQUEST, cancelled=True)
+    assert voter.events[-1] == ShutdownTested(REQUEST, cancelled=True, caller_gone=True)
     assert world.host.timers == {}
     with refused(Code.ACCESS):
         world.cfg.reply_to_shutdown(voter, agreed=True)

@@ -136,6 +136,7 @@ def test_tracking_rules_of_both_services() -> None:
     simple = Recorder()
     node.quorum.track_start(simple, MODEL_NOTIFICATION, current=True, changes=True)
     refused(Code.EXIST, lambda: node.quorum.track_start(simple, MODEL_NOTIFICATION, current=True, changes=True))
+    refused(Code.EXIST, lambda: node.quorum.track_start(simple, MODEL_NOTIFICATION, current=False, changes=False))
     assert simple.take() == [QuorumNotification(True, RingId(1, 4), (1, 2))] * 2
     refused(Code.INVALID_PARAM, lambda: node.quorum.track_start(simple, 2, current=True, changes=True))
     voting = Recorder()

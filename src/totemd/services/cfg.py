@@ -54,6 +54,8 @@ class ShutdownTested:
 
     kind: ShutdownKind
     cancelled: bool
+    caller_gone: bool = False
+    """It is cancelled because nobody wants it any more."""
 
 
 class _Vote:
@@ -189,7 +191,7 @@ class Cfg:
         if self._vote is not None and self._vote.caller is listener:
             vote, self._vote = self._vote, None
             self._host.cancel_timer(_TIMER)
-            self._tell_cancelled(vote)
+            self._tell_cancelled(vote, caller_gone=True)
         self.track_stop(listener)
 
     def reload(self, done: ReloadDone) -> None:
@@ -238,10 +240,10 @@ class Cfg:
         self._tell_cancelled(vote)
         self._end_vote(vote)
 
-    def _tell_cancelled(self, vote: _Vote) -> None:
+    def _tell_cancelled(self, vote: _Vote, *, caller_gone: bool = False) -> None:
         for listener in self._trackers.values():
             if id(listener) in vote.answers:
-                listener.push(ShutdownTested(vote.kind, cancelled=True))
+                listener.push(ShutdownTested(vote.kind, cancelled=True, caller_gone=caller_gone))
 
     def _end_vote(self, vote: _Vote) -> None:
         self._vote = None

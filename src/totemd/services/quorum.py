@@ -92,8 +92,8 @@ class Quorum:
     def track_start(self, listener: Listener, model: int, *, current: bool, changes: bool) -> None:
         """Push the present state (`current`) and register for changes (`changes`).
 
-        EXIST if the listener is registered already (after the present state has been pushed); INVALID_PARAM for an
-        unknown model.
+        EXIST if the listener is registered already, whatever it wants now (the present state has been pushed all the
+        same); INVALID_PARAM for an unknown model.
         """
         if model not in (MODEL_NOTIFICATION, MODEL_MEMBERSHIP):
             raise ServiceError(Code.INVALID_PARAM, f"quorum tracking has models 0 and 1, not {model}")
@@ -101,11 +101,10 @@ class Quorum:
             if model == MODEL_MEMBERSHIP:
                 listener.push(self.membership)
             listener.push(self._notification())
-        if not changes:
-            return
         if any(known is listener for known, _ in self._listeners):
             raise ServiceError(Code.EXIST, "quorum is tracked already")
-        self._listeners.append((listener, model))
+        if changes:
+            self._listeners.append((listener, model))
 
     def track_stop(self, listener: Listener) -> None:
         """Forget the listener; no error if it is not registered."""
