@@ -130,6 +130,8 @@ def test_device_votes_are_derived() -> None:
     settings, _ = _settings("", (1, 2), "model: net\nvotes: 1\ntimeout: 5000\nsync_timeout: 6000")
     assert (settings.device_votes, settings.expected_votes) == (1, 4)
     assert (settings.device_timeout_s, settings.device_sync_timeout_s) == (5.0, 6.0)
+    settings, _ = _settings("expected_votes: 3", (1, 2), "model: net\nvotes: 0")
+    assert (settings.device_votes, settings.expected_votes) == (0, 3)
 
 
 @pytest.mark.parametrize(

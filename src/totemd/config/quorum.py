@@ -55,9 +55,9 @@ def _check_device(document: Document, nodes: Sequence[NodeEntry]) -> None:
         if quorum.flag(key):
             raise quorum.error(key, "cannot be used together with a quorum device; remove one of the two")
     expected, votes = quorum.number("expected_votes"), device.number("votes")
-    if expected is not None and not votes:
+    if expected is not None and votes is None:
         raise device.error("votes", "missing; with quorum.expected_votes given, the device's votes must be given too")
-    if not votes and any(node.quorum_votes != 1 for node in nodes):
+    if votes is None and any(node.quorum_votes != 1 for node in nodes):
         raise device.error("votes", "missing; it is derived only when every node has one vote")
     if votes and expected is not None and expected - votes < 2:
         left = expected - votes
@@ -146,7 +146,8 @@ def _votes(document: Document, nodes: Sequence[NodeEntry]) -> tuple[str | None, 
     device_votes = 0
     expected = listed if given is None else given
     if model is not None:
-        device_votes = device.number("votes") or len(nodes) - 1
+        given_votes = device.number("votes")
+        device_votes = len(nodes) - 1 if given_votes is None else given_votes
         expected = listed + device_votes if given is None else given
     _check_expected(document, quorum, expected, listed, device_votes)
     return model, device_votes, expected
