@@ -90,16 +90,7 @@ def test_names_that_are_taken_are_left_alone(make_lab: LabMaker) -> None:
     lab = make_lab("T", RingSettings(token_ms=800, token_coefficient_ms=0))
     node = lab.node(1)
     holder = subprocess.Popen(
-        node.place.command(
-            [
-                sys.executable,
-                "-c",
-                "import socket, time; s = socket.socket(socket.AF_UNIX); "
-                "s.bind(b'\\0quorum'.ljust(108, b'\\0')); print('bound', flush=True); time.sleep(60)",
-            ]
-        ),
-        stdout=subprocess.PIPE,
-        text=True,
+        node.place.command([sys.executable, str(PROGRAM), "take", "60"]), stdout=subprocess.PIPE, text=True
     )
     try:
         assert holder.stdout is not None

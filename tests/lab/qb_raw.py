@@ -1,6 +1,6 @@
 """A client of libqb's sockets that does as it is told, right or wrong; and one that is libqb itself.
 
-Run as a program beside a daemon: `qb_raw.py connect COUNT`, `killed COUNT`, `hostile COUNT`, `serve SECONDS`.
+Run as a program beside a daemon: `qb_raw.py connect COUNT`, `killed COUNT`, `hostile COUNT`, `serve SECONDS`, `take SECONDS`.
 """
 
 import array
@@ -12,6 +12,7 @@ import socket
 import struct
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 REQUEST = struct.Struct("=i4xi4x")
@@ -216,11 +217,9 @@ def _misbehave(client: RawClient, how: int, chance: random.Random) -> bool:
         return False
     elif how == 5:
         client.write("response-header", 0, b"\xff" * 12)
-        try:
+        with suppress(BrokenPipeError):
             while client.place < 200_000:
                 client.put(request(LOCAL_GET))
-        except BrokenPipeError:
-            pass
     elif how == 6:
         for size in (-1, 0, 15, 17, 1 << 30, -(1 << 31)):
             client.put(request(chance.choice((-1, 77, 4, 2)), size=size))
@@ -269,10 +268,8 @@ def _strangers() -> None:
         stream.send(first)
         if len(first) >= 24:
             stream.settimeout(10)
-            try:
+            with suppress(ConnectionResetError):
                 assert stream.recv(1) == b""
-            except ConnectionResetError:
-                pass
         stream.close()
 
 
@@ -290,5 +287,15 @@ def _hostile(count: int) -> None:
         client.close()
 
 
+def _take(seconds: float) -> None:
+    """Have a service's name."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(b"\0quorum".ljust(108, b"\0"))
+    print("bound", flush=True)
+    time.sleep(seconds)
+
+
+PARTS = {"connect": _connect, "killed": _killed, "hostile": _hostile, "serve": _serve, "take": _take}
+
 if __name__ == "__main__":
-    {"connect": _connect, "killed": _killed, "hostile": _hostile, "serve": _serve}[sys.argv[1]](int(sys.argv[2]))
+    PARTS[sys.argv[1]](int(sys.argv[2]))

@@ -83,18 +83,25 @@ class RingReader:
         self._at = 0
         """Offset of the next chunk, bytes."""
         self._taken = 0
+        """Since the last `release`."""
+        self._available = 0
+        """How many more there are, by the last look."""
 
     def take(self) -> bytes | None:
         """The next message, None if there is none. Tell the client by `release` soon. BadRing: nothing to make sense
         of."""
+        if not self._available:
+            # Memory that has been used before may look like a message: only the count tells.
+            self._available = self._semaphore.value() - self._taken
+            if self._available <= 0:
+                self._available = 0
+                return None
         at = self._at
         start = self._data.read(at, min(CHUNK_HEADER.size + GUESS, self._size - at))
         if len(start) < CHUNK_HEADER.size:
             start = self._read(at, CHUNK_HEADER.size)
         length, mark = CHUNK_HEADER.unpack_from(start)
         if mark != CHUNK_COMMITTED:
-            if self._semaphore.value() <= self._taken:
-                return None
             raise BadRing(f"a request's mark is {mark:#x}")
         if length > self._message_max:
             raise BadRing(f"a request of {length} bytes, more than {self._message_max}")
@@ -104,6 +111,7 @@ class RingReader:
         message = start[CHUNK_HEADER.size : end]
         self._at = (at + CHUNK_HEADER.size + -(-length // WORD) * WORD) % self._size
         self._taken += 1
+        self._available -= 1
         return message
 
     def _read(self, at: int, size: int) -> bytes:

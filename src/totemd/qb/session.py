@@ -148,7 +148,7 @@ class QbSession:
         return self._serve(ident, message)
 
     def flush(self) -> bool:
-        """Write what is queued, retry what was held. False if there is more to do, or the connection is to be closed."""
+        """Write what is queued, and retry what was held. False: there is more to do, be it to close the connection."""
         if self.closing is not None:
             return False
         if self._held is not None and self._room.queue_ready:
