@@ -1,9 +1,9 @@
 """Latency of ordered delivery: a ring of totemd nodes beside a ring of corosync nodes, in turns on one machine.
 
 Both rings live in network namespaces of their own for the whole run; each round loads one, then the other. One node
-multicasts, the clients on all nodes measure from before the send to the delivery. totemd is measured twice: with a
-client in C on its native socket, as corosync's is in C on libcpg, and with totemd.client in Python. Needs root,
-corosync, libcpg-dev and gcc. The figures are medians over rounds.
+multicasts, the clients on all nodes measure from before the send to the delivery. "totemd" is measured with the very
+program that corosync is measured with, in C on libcpg; the other rows are a client in C on the native socket, and
+totemd.client in Python. Needs root, corosync, libcpg-dev and gcc. The figures are medians over rounds.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from totemd_lab.ring import Lab  # noqa: E402
 
 ENGINES = {"corosync": "C", "totemd": "T"}
 
-CLIENTS = {"corosync": "corosync", "totemd": "totemd", "totemd, python": "totemd"}
+CLIENTS = {"corosync": "corosync", "totemd": "totemd", "totemd, native": "totemd", "totemd, python": "totemd"}
 """What is measured, and on which ring."""
 
 
@@ -61,30 +61,35 @@ def figures(latencies_ns: list[int]) -> Figures:
 
 
 Programs: TypeAlias = dict[str, list[str]]
-"""The command that measures, for each of CLIENTS; the native ones want a socket first."""
+"""The command that measures, for each of CLIENTS."""
+
+NATIVE = ("totemd, native", "totemd, python")
+"""Those of CLIENTS that want a socket's path first."""
 
 
 def programs(directory: Path) -> Programs:
     """Compile what must be."""
+    libcpg = [str(compile_client(HERE / "cpg_latency.c", directory))]
     return {
-        "corosync": [str(compile_client(HERE / "cpg_latency.c", directory))],
-        "totemd": [str(compile_client(HERE / "native_latency.c", directory))],
+        "corosync": libcpg,
+        "totemd": libcpg,
+        "totemd, native": [str(compile_client(HERE / "native_latency.c", directory))],
         "totemd, python": [sys.executable, str(HERE / "latency_client.py")],
     }
 
 
-def client(node: Node, plan: Plan, program: list[str], sending: bool, out: Path) -> Process:
+def client(node: Node, plan: Plan, name: str, program: list[str], sending: bool, out: Path) -> Process:
     """Start a node's client."""
-    socket = [str(node.socket)] if isinstance(node, TotemdNode) else []
+    socket = [str(node.socket)] if name in NATIVE and isinstance(node, TotemdNode) else []
     numbers = (plan.nodes, plan.count, plan.rate_per_s, plan.size_bytes, int(sending))
     return Process(node.place, [*program, *socket, *map(str, numbers), str(out)], node.directory / "client")
 
 
-def measure(lab: Lab, plan: Plan, program: list[str]) -> Figures:
+def measure(lab: Lab, plan: Plan, name: str, program: list[str]) -> Figures:
     """One round on one ring."""
     outs = [node.directory / "latencies" for node in lab.nodes]
     clients = [
-        client(node, plan, program, index == 0, out)
+        client(node, plan, name, program, index == 0, out)
         for index, (node, out) in enumerate(zip(lab.nodes, outs, strict=True))
     ]
     for process in clients:
@@ -106,7 +111,7 @@ def run_rounds(plan: Plan, directory: Path) -> dict[str, list[Figures]]:
             labs[engine].wait_formed()
         for number in range(1, plan.rounds + 1):
             for name, engine in CLIENTS.items():
-                rounds[name].append(measure(labs[engine], plan, commands[name]))
+                rounds[name].append(measure(labs[engine], plan, name, commands[name]))
                 print(f"round {number}/{plan.rounds} {name:15}{rounds[name][-1]}", file=sys.stderr)
     finally:
         for lab in labs.values():
