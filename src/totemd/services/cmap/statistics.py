@@ -111,8 +111,9 @@ class Statistics:
             raise ServiceError(Code.NOT_SUPPORTED, "a prefix of the statistics is tracked for ADD and DELETE")
         handle = self._trackers.add(listener, key, kinds, prefix)
         if not prefix:
+            if not self._polled:
+                self._arm()
             self._polled[handle] = _Polled(key, self._find(key))
-            self._arm()
         return handle
 
     def untrack(self, handle: int) -> None:
