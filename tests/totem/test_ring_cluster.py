@@ -242,6 +242,21 @@ def test_an_idle_ring_parks_its_token_and_wakes_at_once(make_cluster: Cluster) -
     assert cluster.now - started < 0.01
 
 
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_a_ring_on_which_only_the_representative_sends_is_not_idle(make_cluster: Cluster, nodes: int) -> None:
+    cluster = make_cluster(nodes, seed=6)
+    cluster.start()
+    assert cluster.run(5.0, cluster.formed)
+    cluster.run(1.0)
+    started = cluster.now
+    for number in range(1000):
+        assert cluster.members[1].ring.submit(b"%d" % number, False)
+    cluster.perform(cluster.members[1])
+    assert cluster.run(20.0, lambda: all(len(member.messages) == 1000 for member in cluster.members.values()))
+    # 59 visits at least, with 17 messages each: none may wait for the hold timer
+    assert cluster.now - started < 1.0
+
+
 def test_ring_numbers_grow_over_restarts(make_cluster: Cluster) -> None:
     cluster = make_cluster(2, seed=7)
     cluster.start()

@@ -141,6 +141,9 @@ class Core:
         self.token_warned = False
         self.seq_unchanged = 0
         self.last_seq = 0
+        """The token's, as it last came."""
+        self.passed_seq = 0
+        """The token's, as it last went: own messages are in it."""
         self.aru_count = 0
         self.retrans_flg_count = 0
         self.set_retrans_flg = False

@@ -35,7 +35,7 @@ def visit_plainly(core: Core, data: bytes, sender: NodeId) -> bool:
         or core.discard_tokens
         or not core.settled
         or aru > seq
-        or seq < core.last_seq
+        or seq < core.passed_seq
         or seq > RING_SEQ_END - SEQUENCE_WINDOW
         or seq > window.released + SEQUENCE_WINDOW
         or fcc > core.parameters.window_size_packets

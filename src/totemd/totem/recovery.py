@@ -37,7 +37,7 @@ def enter_recovery(core: Core, token: CommitToken) -> None:
     core.send_token(core.successor(token.members), encode_commit_token(forwarded))
     _plan(core, dict(zip(token.members, token.entries, strict=True)))
     core.aru = core.high = core.install_seq = core.last_aru = core.safe_up_to = 0
-    core.aru_count = core.seq_unchanged = core.last_seq = 0
+    core.aru_count = core.seq_unchanged = core.last_seq = core.passed_seq = 0
     # Counters of an earlier attempt would let this node install before the others.
     core.retrans_flg_count = core.rotation_counter = 0
     core.set_retrans_flg = False

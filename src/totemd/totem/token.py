@@ -43,7 +43,7 @@ def handle_token(core: Core, token: OrfToken) -> None:
         return
     operational = core.state is State.OPERATIONAL
     window = core.window if operational else core.recovery_window
-    if not core.last_seq <= token.seq <= window.released + 2 * SEQUENCE_WINDOW:
+    if not core.passed_seq <= token.seq <= window.released + 2 * SEQUENCE_WINDOW:
         # Every sender keeps the token within one window of what it knows to be everywhere, and nobody sets it back.
         core.stats.implausible_tokens += 1
         return
@@ -120,7 +120,7 @@ def note_idleness(core: Core, seq: int) -> None:
         core.merge_deadline = core.hold_deadline = inf
         core.seq_unchanged = 0
         core.progress_at = core.now
-    core.last_seq = seq
+    core.last_seq = core.passed_seq = seq
     limit = core.parameters.seqno_unchanged_const_rotations
     # One more at the representative: when it parks the token, all others know already.
     core.held = core.seq_unchanged > limit if core.is_representative else core.seq_unchanged >= limit
@@ -225,7 +225,7 @@ def send_queued(core: Core, window: Window, seq: int, allowed: int, *, operation
         core.broadcast(data, to_self=False)
         sent += 1
     core.high = max(core.high, seq)
-    core.last_seq = seq if sent else core.last_seq
+    core.passed_seq = seq if sent else core.passed_seq
     return seq, sent
 
 
