@@ -572,8 +572,10 @@ def test_buffers_are_bounded(
     for _ in range(ZERO_COPY_BUFFERS_MAX):
         assert allocate(client, *buffer_file(tmp_path, b"x")) == (0, Code.OK)
     assert allocate(client, *buffer_file(tmp_path, b"x")) == (0, Code.NO_RESOURCES)
+    assert len(memory) == ZERO_COPY_BUFFERS_MAX
     monkeypatch.setattr(shared_buffers, "OPEN_MAX", ZERO_COPY_BUFFERS_MAX)
     assert allocate(Client(world, 2, ME), *buffer_file(tmp_path, b"x")) == (0, Code.NO_RESOURCES)
+    assert list(tmp_path.iterdir()) == []
     client.front.close()
     assert allocate(Client(world, 2, ME), *buffer_file(tmp_path, b"x")) == (0, Code.OK)
 

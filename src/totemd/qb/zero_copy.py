@@ -30,13 +30,14 @@ class ZeroCopyBuffers:
 
     def allocate(self, path: bytes, size_bytes: int) -> None:
         """Take a file over. ServiceError: INVALID_PARAM, ACCESS, NO_RESOURCES."""
-        if len(self._open) >= ZERO_COPY_BUFFERS_MAX:
-            raise ServiceError(Code.NO_RESOURCES, f"this connection has {ZERO_COPY_BUFFERS_MAX} buffers, the most")
         if size_bytes < _HEADER_SIZE + MULTICAST.size:
             raise ServiceError(Code.INVALID_PARAM, f"a buffer of {size_bytes} bytes holds no request")
+        # Even if there are too many: the client leaves its removal to us.
         buffer = self._buffers.open(path, size_bytes, self._owner)
         address = self._last_address + 1
         try:
+            if len(self._open) >= ZERO_COPY_BUFFERS_MAX:
+                raise ServiceError(Code.NO_RESOURCES, f"this connection has {ZERO_COPY_BUFFERS_MAX} buffers, the most")
             buffer.write(_ADDRESS_OFFSET, _ADDRESS.pack(address))
         except ServiceError:
             buffer.close()
