@@ -127,7 +127,8 @@ class CorosyncNode(Node):
         ring = re.search(r"^Ring ID: +(\S+)$", text, re.MULTILINE)
         if ring is None or status not in (0, 2):
             return None
-        members = re.findall(r"^ +(\d+) +\d+ +\S+", text.partition("Membership information")[2], re.MULTILINE)
+        # Node 0 is the quorum device.
+        members = re.findall(r"^ +([1-9]\d*) +\d+ +\S+", text.partition("Membership information")[2], re.MULTILINE)
         return View(ring[1], tuple(sorted(map(int, members))), "Quorate:          Yes" in text)
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from totemd_lab.device import missing_programs
+
 
 def require(item: pytest.Item) -> None:
     """Skip (in CI: fail) a test whose markers ask for what this machine has not got."""
@@ -31,4 +33,6 @@ def _missing(item: pytest.Item) -> str | None:
             return "needs Debian's corosync"
         if shutil.which("gcc") is None or not Path("/usr/include/corosync/cpg.h").exists():
             return "needs gcc and libcpg-dev"
+    if item.get_closest_marker("qdevice") is not None:
+        return missing_programs()
     return None
