@@ -151,8 +151,8 @@ def test_a_pause_is_remembered(alone: Alone) -> None:
     assert keys["stats.schedmiss.0.timestamp"] == CmapEntry(U64, int((alone.now + 1000) * 1000))
     assert keys["stats.schedmiss.9.delay"].type is CmapType.FLOAT
     assert [change.key for change in watcher.changes if change.kind is TrackKind.ADD][:2] == [
-        "stats.schedmiss.0.timestamp",
         "stats.schedmiss.0.delay",
+        "stats.schedmiss.0.timestamp",
     ]
     alone.statistics.set("stats.clear.schedmiss", CmapEntry(U8, 1))
     assert list(alone.statistics.walk("stats.schedmiss.")) == []

@@ -23,7 +23,7 @@ class Shelf:
         self.cleared = 0
 
     def names(self) -> Iterable[str]:
-        return list(self.values)
+        return sorted(self.values)
 
     def find(self, key: str) -> CmapEntry | None:
         self.reads += 1

@@ -37,7 +37,7 @@ class RingSource:
         """The counters when they were cleared; `totemctl stats` goes on counting."""
 
     def names(self) -> Iterable[str]:
-        return self._read().keys()
+        return sorted(self._read())
 
     def find(self, key: str) -> CmapEntry | None:
         return self._read().get(key)
@@ -78,7 +78,7 @@ class QueueSource:
         self._node = node
 
     def names(self) -> Iterable[str]:
-        return self._read().keys()
+        return sorted(self._read())
 
     def find(self, key: str) -> CmapEntry | None:
         return self._read().get(key)
@@ -104,7 +104,7 @@ class PausesSource:
         self._pauses.appendleft((at_ms, late_ms))
 
     def names(self) -> Iterable[str]:
-        return self._read().keys()
+        return sorted(self._read())
 
     def find(self, key: str) -> CmapEntry | None:
         return self._read().get(key)

@@ -75,11 +75,11 @@ class ConnectionsSource:
         self._closed += 1
 
     def names(self) -> Iterable[str]:
-        """All keys there are now."""
+        """All keys, in order."""
         yield _ACTIVE
         yield _CLOSED
-        for block in self._blocks.values():
-            yield from block.names()
+        for name in sorted(self._blocks):
+            yield from (f"{name}.{field}" for field in sorted(_FIELDS))
 
     def find(self, key: str) -> CmapEntry | None:
         """A key's value now."""

@@ -6,6 +6,7 @@ appear and vanish as a whole (a client's connection), never of values.
 """
 
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from typing import Final, Protocol
 
 from totemd.config.model import CmapEntry
@@ -25,7 +26,7 @@ class Source(Protocol):
     """Some of the keys, all with one prefix of its own."""
 
     def names(self) -> Iterable[str]:
-        """All keys there are now, in any order."""
+        """All keys there are, in ASCII order. Made one by one: many clients may be in the midst of them."""
 
     def find(self, key: str) -> CmapEntry | None:
         """A key's value now; None if there is no such key."""
@@ -46,7 +47,7 @@ class Statistics:
 
     def add_source(self, prefix: str, source: Source, *, cleared_by: str) -> None:
         """Have all keys under `prefix` answered by `source`. Setting stats.clear.`cleared_by` (or .all) clears it."""
-        self._sources[prefix] = source
+        self._sources = dict(sorted([*self._sources.items(), (prefix, source)], key=itemgetter(0)))
         for word in (cleared_by, "all"):
             self._clears[word] = (*self._clears.get(word, ()), source)
 
@@ -91,15 +92,12 @@ class Statistics:
         raise ServiceError(Code.ACCESS, f"{key} is read-only")
 
     def walk(self, prefix: str = "") -> Iterator[tuple[str, CmapEntry]]:
-        """All keys with the prefix that there are now, in ASCII order; those that vanish meanwhile are left out."""
-        keys = sorted(key for source in self._with(prefix) for key in source.names() if key.startswith(prefix))
-        return self._walk(keys)
-
-    def _walk(self, keys: list[str]) -> Iterator[tuple[str, CmapEntry]]:
-        for key in keys:
-            entry = self._find(key)
-            if entry is not None:
-                yield key, entry
+        """All keys with the prefix, in ASCII order; those that vanish before their turn comes are left out."""
+        for source in self._with(prefix):
+            for key in source.names():
+                entry = source.find(key) if key.startswith(prefix) else None
+                if entry is not None:
+                    yield key, entry
 
     def track(self, listener: Listener, key: str, kinds: TrackKind = ALL_KINDS, *, prefix: bool = False) -> int:
         """Have `CmapChanged` pushed: for a key's values, every 1.5 s at most; for a prefix, of keys that come and go.
