@@ -1,6 +1,7 @@
 """A client of libqb's sockets that does as it is told, right or wrong; and one that is libqb itself.
 
-Run as a program beside a daemon: `qb_raw.py connect COUNT`, `killed COUNT`, `hostile COUNT`, `serve SECONDS`, `take SECONDS`.
+Run as a program beside a daemon: `qb_raw.py connect COUNT`, `killed COUNT`, `hostile COUNT`, `serve SECONDS`,
+`take SECONDS`.
 """
 
 import array

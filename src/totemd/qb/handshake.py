@@ -34,10 +34,10 @@ def decode_request(data: bytes) -> int:
     return min(max(message_max, REPLY_SIZE), MESSAGE_SIZE_MAX)
 
 
-def accept(kind: ConnectionType, message_max: int, connection: int, request: str, response: str, event: str) -> bytes:
-    """The answer to a client that is let in; paths as the connection's type needs them."""
-    paths = (path.encode() for path in (request, response, event))
-    return _REPLY.pack(AUTHENTICATE, REPLY_SIZE, 0, kind, message_max, connection, *paths)
+def accept(kind: ConnectionType, message_max: int, connection: int, *paths: str) -> bytes:
+    """The answer to a client that is let in; three paths as the connection's type needs them."""
+    request, response, event = (path.encode() for path in paths)
+    return _REPLY.pack(AUTHENTICATE, REPLY_SIZE, 0, kind, message_max, connection, request, response, event)
 
 
 def refuse(error: int) -> bytes:

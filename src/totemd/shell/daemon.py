@@ -193,7 +193,7 @@ class Daemon:
             if descriptor == transport.data_descriptor:
                 data = True
             elif descriptor in self._qb_clients:
-                stay = self._qb.ready(self._qb_clients[descriptor], events) and stay
+                stay = self._qb.ready(descriptor, events) and stay
             elif descriptor == transport.token_descriptor:
                 # Behind other things; under a flood of messages it always is.
                 tokens = token is None

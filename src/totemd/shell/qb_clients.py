@@ -23,8 +23,8 @@ from totemd.qb.api import QbService
 from totemd.qb.handshake import ConnectionType
 from totemd.qb.services import QB_SERVICES
 from totemd.qb.session import QbSession
-from totemd.shell.processes import process_name
-from totemd.shell.qb_connection import MemoryLink, QbConnection
+from totemd.shell.qb_connection import MemoryConnection, MemoryLink, QbConnection
+from totemd.shell.qb_datagrams import DatagramConnection, Datagrams
 from totemd.shell.qb_memory import SharedMemory, check_machine, sweep
 from totemd.shell.qb_sockets import QbSockets, receive_with_credentials
 
@@ -43,6 +43,8 @@ class QbClients:
         """`hot` becomes readable when a client, or a new one, wants something. No `sockets`: this front is off."""
         self._node = node
         self._sockets = sockets
+        wants_sockets = node.configuration.system.qb_ipc_type == "socket"
+        self._kind = ConnectionType.SOCKET if wants_sockets else ConnectionType.SHARED_MEMORY
         self._pump = pump
         self._hot = hot
         self._cold = select.epoll()
@@ -66,12 +68,10 @@ class QbClients:
         """Whether a task has something to do."""
         return bool(self._unfinished)
 
-    def ready(self, connection: QbConnection, events: int) -> bool:
+    def ready(self, descriptor: int, events: int) -> bool:
         """Handle what a client has sent, now; False if it, or another one, is for a task."""
-        if events & select.EPOLLOUT:
-            connection.write()
-        if events & ~select.EPOLLOUT:
-            connection.read()
+        connection = self.by_descriptor[descriptor]
+        connection.handle(descriptor, events)
         self._serve(connection)
         self._pump()
         return not self._unfinished
@@ -163,37 +163,50 @@ class QbClients:
             stream.send(handshake.refuse(refusal))
             return False
         try:
-            memory = SharedMemory(service.name, credentials, stream.fileno(), message_max)
+            connection, reply = self._open(service, stream, message_max, credentials)
         except MachineError as error:
             self._node.log("err", "IPC", f"a client of {service.name} was refused: {error}")
             stream.send(handshake.refuse(errno.ENOMEM))
             return False
-        link = MemoryLink(stream, memory, message_max, self._want_to_write)
-        name = process_name(credentials.pid)
-        session = self._node.qb.open(service, credentials, link, process_name=name)
-        connection = QbConnection(stream, memory, link, session)
-        self._by_session[session] = connection
-        self.by_descriptor[connection.descriptor] = connection
-        for epoll in (self._hot, self._cold):
-            epoll.register(connection.descriptor, select.EPOLLIN)
-        reply = handshake.accept(ConnectionType.SHARED_MEMORY, message_max, connection.descriptor, *memory.paths)
+        self._by_session[connection.session] = connection
+        for descriptor in connection.descriptors:
+            self.by_descriptor[descriptor] = connection
+            for epoll in (self._hot, self._cold):
+                epoll.register(descriptor, select.EPOLLIN)
         try:
             whole = stream.send(reply) == len(reply)
         except OSError:
             whole = False
         if not whole:
-            session.cut("")
+            connection.session.cut("")
         self._pump()
         return True
+
+    def _open(
+        self, service: QbService, stream: socket.socket, message_max: int, credentials: Credentials
+    ) -> tuple[QbConnection, bytes]:
+        """A connection of the kind that the configuration wants, and the answer that says where it is."""
+        number, sessions = stream.fileno(), self._node.qb
+        if self._kind is ConnectionType.SOCKET:
+            datagrams = Datagrams(service.name, credentials, number, message_max)
+            session = sessions.open(service, credentials, datagrams)
+            paths: tuple[str, ...] = (datagrams.control, datagrams.base, "")
+            connection: QbConnection = DatagramConnection(stream, datagrams, session, self._change)
+        else:
+            memory = SharedMemory(service.name, credentials, number, message_max)
+            link = MemoryLink(stream, memory, message_max, self._change)
+            session = sessions.open(service, credentials, link)
+            paths = memory.paths
+            connection = MemoryConnection(stream, memory, link, session)
+        return connection, handshake.accept(self._kind, message_max, number, *paths)
 
     async def _watch(self) -> None:
         """Handle what comes while the hot loop does not look."""
         while True:
             await trio.lowlevel.wait_readable(self._cold.fileno())
             for descriptor, events in self._cold.poll(0):
-                connection = self.by_descriptor.get(descriptor)
-                if connection is not None:
-                    self.ready(connection, events)
+                if descriptor in self.by_descriptor:
+                    self.ready(descriptor, events)
 
     async def _go_on(self) -> None:
         """Handle what was left for later, and look at full rings again."""
@@ -221,8 +234,7 @@ class QbClients:
 
     # -- within ------------------------------------------------------------------------------------------------------
 
-    def _want_to_write(self, descriptor: int, wants: bool) -> None:
-        events = select.EPOLLIN | select.EPOLLOUT if wants else select.EPOLLIN
+    def _change(self, descriptor: int, events: int) -> None:
         for epoll in (self._hot, self._cold):
             epoll.modify(descriptor, events)
 
@@ -239,9 +251,10 @@ class QbClients:
             )
         self._waiting.pop(connection, None)
         self._unfinished.pop(connection, None)
-        del self.by_descriptor[connection.descriptor]
-        for epoll in (self._hot, self._cold):
-            epoll.unregister(connection.descriptor)
+        for descriptor in connection.descriptors:
+            del self.by_descriptor[descriptor]
+            for epoll in (self._hot, self._cold):
+                epoll.unregister(descriptor)
         self._node.set_time(trio.current_time())
         self._node.qb.close(session)
         connection.close()

@@ -1,6 +1,8 @@
-"""One client of corosync's libraries, by shared memory: its stream, its rings and its session."""
+"""One client of corosync's libraries: its stream, the way of its messages and its session."""
 
+import select
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from struct import Struct
 from typing import Final
@@ -19,21 +21,76 @@ UNSERVED_MAX: Final = 1_000_000
 GIVE_BACK_AT_ONCE: Final = 65536
 """A request of so many bytes is given back before it is handled, so that there is room for the next."""
 
-_FLOW: Final = Struct("=i")
+FLOW: Final = Struct("=i")
 _NOTICE: Final = b"\0"
+
+Watch = Callable[[int, int], None]
+"""Changes for which events (epoll(7)) a descriptor is watched."""
+
+
+class QbConnection(ABC):
+    """What of one client is open."""
+
+    def __init__(self, stream: socket.socket, session: QbSession) -> None:
+        self.stream = stream
+        self.session = session
+        self.announced = 0
+        """Requests that have been announced and not been taken; at most so many are there."""
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """To be watched."""
+        return (self.stream.fileno(),)
+
+    @abstractmethod
+    def handle(self, descriptor: int, events: int) -> None:
+        """A descriptor has something; what follows for the client's requests is for `serve`."""
+
+    @abstractmethod
+    def take(self) -> bytes | None:
+        """The next request, None if there is none. BadRing."""
+
+    @abstractmethod
+    def give_back(self) -> None:
+        """What has been taken may be written over. BadRing."""
+
+    @property
+    def has_requests(self) -> bool:
+        """Whether `serve` has something to do, now."""
+        return self.announced > 0 and self.session.accepts
+
+    def serve(self) -> None:
+        """Handle a few requests."""
+        session, take = self.session, self.take
+        left = REQUESTS_PER_TURN
+        try:
+            while left and self.announced and session.accepts:
+                message = take()
+                if message is None:
+                    # A byte too many, and no more than that.
+                    self.announced = 0
+                    break
+                left -= 1
+                if len(message) >= GIVE_BACK_AT_ONCE:
+                    self.give_back()
+                session.receive(message)
+            self.give_back()
+        except BadRing as error:
+            session.cut(str(error))
+
+    def close(self) -> None:
+        """Close and remove everything; the session has been told."""
+        self.stream.close()
 
 
 class MemoryLink:
     """The way to the client: rings for messages, and one byte in the stream for each event."""
 
-    def __init__(
-        self, stream: socket.socket, memory: SharedMemory, message_max: int, want_to_write: Callable[[int, bool], None]
-    ) -> None:
-        """`want_to_write` is told, with the stream's descriptor, when it is full and when it is no more."""
+    def __init__(self, stream: socket.socket, memory: SharedMemory, message_max: int, watch: Watch) -> None:
         self._stream = stream
         self._memory = memory
         self._message_max = message_max
-        self._want_to_write = want_to_write
+        self._watch = watch
         self._put_response = memory.responses.put
         self._put_event = memory.events.put
         self._owed = 0
@@ -56,7 +113,7 @@ class MemoryLink:
             self._stream.send(_NOTICE)
         except BlockingIOError:
             self._owed = 1
-            self._want_to_write(self._stream.fileno(), True)
+            self._watch(self._stream.fileno(), select.EPOLLIN | select.EPOLLOUT)
         except OSError:
             raise BadRing("") from None
         return True
@@ -72,26 +129,32 @@ class MemoryLink:
         except OSError:
             raise BadRing("") from None
         if not self._owed:
-            self._want_to_write(self._stream.fileno(), False)
+            self._watch(self._stream.fileno(), select.EPOLLIN)
 
     def set_flow(self, word: int) -> None:
-        self._memory.flow_file.write(ring.FLOW, _FLOW.pack(word))
+        self._memory.flow_file.write(ring.FLOW, FLOW.pack(word))
 
 
-class QbConnection:
-    """What of one client is open."""
+class MemoryConnection(QbConnection):
+    """A client that shares memory with us."""
 
     def __init__(self, stream: socket.socket, memory: SharedMemory, link: MemoryLink, session: QbSession) -> None:
-        self.stream = stream
-        self.descriptor = stream.fileno()
-        self.session = session
+        super().__init__(stream, session)
         self._memory = memory
         self._link = link
-        self._requests = memory.requests
-        self.announced = 0
-        """Requests whose byte has come, and which have not been taken."""
+        self._take = memory.requests.take
+        self._release = memory.requests.release
 
-    def read(self) -> None:
+    def handle(self, descriptor: int, events: int) -> None:
+        if events & select.EPOLLOUT:
+            try:
+                self._link.pay()
+            except BadRing as error:
+                self.session.cut(str(error))
+        if events & ~select.EPOLLOUT:
+            self._read()
+
+    def _read(self) -> None:
         """Take what the stream has: a byte for each request, or its end."""
         try:
             count = len(self.stream.recv(NOTICES_PER_TURN))
@@ -106,39 +169,13 @@ class QbConnection:
             self.session.cut(f"{self.announced} requests are announced and wait")
         return None
 
-    def write(self) -> None:
-        """The stream takes bytes again."""
-        try:
-            self._link.pay()
-        except BadRing as error:
-            self.session.cut(str(error))
+    def take(self) -> bytes | None:
+        self.announced -= 1
+        return self._take()
 
-    @property
-    def has_requests(self) -> bool:
-        """Whether `serve` has something to do, now."""
-        return self.announced > 0 and self.session.accepts
-
-    def serve(self) -> None:
-        """Handle a few requests."""
-        session, requests = self.session, self._requests
-        left = REQUESTS_PER_TURN
-        try:
-            while left and self.announced and session.accepts:
-                message = requests.take()
-                if message is None:
-                    # A byte too many, and no more than that.
-                    self.announced = 0
-                    break
-                left -= 1
-                self.announced -= 1
-                if len(message) >= GIVE_BACK_AT_ONCE:
-                    requests.release()
-                session.receive(message)
-            requests.release()
-        except BadRing as error:
-            session.cut(str(error))
+    def give_back(self) -> None:
+        self._release()
 
     def close(self) -> None:
-        """Close and remove everything; the session has been told."""
-        self.stream.close()
+        super().close()
         self._memory.close()

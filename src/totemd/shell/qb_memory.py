@@ -157,91 +157,105 @@ def check_machine() -> None:
             raise MachineError("semaphores of this machine's C library are of an unknown kind")
 
 
-class SharedMemory:
-    """The three rings of one connection in a directory of their own."""
+class ClientDirectory:
+    """A directory in /dev/shm for one connection; removed at the end with the files made here."""
 
-    def __init__(self, service: str, credentials: Credentials, descriptor: int, message_max: int) -> None:
-        """Make the files, and give them to the client. MachineError: there is no space, or it may not be given away."""
-        self._size = ring.data_size(message_max)
+    def __init__(self, owner: Credentials, descriptor: int) -> None:
+        """`descriptor`: of the connection. OSError."""
+        prefix = f"{DIRECTORY_PREFIX}{os.getpid()}-{owner.pid}-{descriptor}-"
+        self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=DIRECTORY))
+        self._owner = owner
         self._names: list[str] = []
         self._descriptors: list[int] = []
-        self._semaphores: list[SharedSemaphore] = []
-        self._owner = credentials
-        self.directory = Path(
-            tempfile.mkdtemp(prefix=f"{DIRECTORY_PREFIX}{os.getpid()}-{credentials.pid}-{descriptor}-", dir=DIRECTORY)
-        )
-        self._identity = _identity(os.lstat(self.directory))
-        try:
-            self.paths = tuple(str(self.directory / f"{BASE_NAME}-{name}-{service}") for name in DIRECTIONS)
-            request, response, event = (self._make_ring(path) for path in self.paths)
-            self.directory.chmod(0o770)
-            self._give_away(self.directory)
-        except OSError as error:
-            self.close()
-            raise MachineError(f"cannot make shared memory: {error.strerror or error}") from None
-        except MachineError:
-            self.close()
-            raise
-        self.flow_file = request[0]
-        self.requests = RingReader(*request, self._size, message_max)
-        self.responses = RingWriter(*response, self._size)
-        self.events = RingWriter(*event, self._size)
+        self._identity = _identity(os.lstat(self.path))
 
-    def _make_ring(self, path: str) -> tuple[SharedFile, SharedFile, SharedSemaphore]:
-        header, data = self._make(f"{path}-header"), self._make(f"{path}-data")
-        os.ftruncate(data, self._size)
-        content = ring.new_header(self._size, f"{path}-header".encode(), f"{path}-data".encode(), new_semaphore())
-        if os.pwrite(header, content, 0) < len(content):
-            raise MachineError("cannot make shared memory: no space")
-        semaphore = SharedSemaphore(header)
-        self._semaphores.append(semaphore)
-        return SharedFile(header), SharedFile(data), semaphore
-
-    def _make(self, path: str) -> int:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    def make(self, name: str) -> int:
+        """A new file that the client may read and write; its descriptor lives as long as the directory. OSError."""
+        descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         self._descriptors.append(descriptor)
-        self._names.append(os.path.basename(path))
+        self._names.append(name)
         os.fchmod(descriptor, 0o600)
         self._give_away(descriptor)
         return descriptor
 
+    def give_away(self) -> None:
+        """Let the client in, now that all files are there. OSError."""
+        self.path.chmod(0o770)
+        self._give_away(self.path)
+
     def _give_away(self, what: Path | int) -> None:
         """To the client; root needs no more than it has."""
         owner = self._owner
-        if owner.uid != os.geteuid() or owner.gid != os.getegid():
+        if (owner.uid, owner.gid) != (os.geteuid(), os.getegid()):
             try:
                 os.chown(what, owner.uid, owner.gid)
             except PermissionError:
                 if owner.uid not in (0, os.geteuid()):
                     raise
 
-    def close(self) -> None:
-        """Unmap, close and remove everything."""
-        for semaphore in self._semaphores:
-            semaphore.close()
+    def __enter__(self) -> "ClientDirectory":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close and remove. The directory is the client's: there may be anything else in its place by now."""
         for descriptor in self._descriptors:
             os.close(descriptor)
-        self._semaphores.clear()
         self._descriptors.clear()
-        _remove(self.directory, self._names, self._identity)
+        with suppress(OSError):
+            directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                if _identity(os.fstat(directory)) == self._identity:
+                    for name in self._names:
+                        with suppress(OSError):
+                            os.unlink(name, dir_fd=directory)
+                    os.rmdir(self.path)
+            finally:
+                os.close(directory)
+
+
+class SharedMemory:
+    """The three rings of one connection."""
+
+    def __init__(self, service: str, credentials: Credentials, descriptor: int, message_max: int) -> None:
+        """Make the files, and give them to the client. MachineError: there is no space, or it may not be given away."""
+        self._size = ring.data_size(message_max)
+        self._opened = ExitStack()
+        try:
+            self._directory = self._opened.enter_context(ClientDirectory(credentials, descriptor))
+            self.directory = self._directory.path
+            names = [f"{BASE_NAME}-{direction}-{service}" for direction in DIRECTIONS]
+            request, response, event = map(self._make_ring, names)
+            self._directory.give_away()
+        except OSError as error:
+            self.close()
+            raise MachineError(f"cannot make shared memory: {error.strerror or error}") from None
+        except MachineError:
+            self.close()
+            raise
+        self.paths = tuple(str(self.directory / name) for name in names)
+        self.flow_file = request[0]
+        self.requests = RingReader(*request, self._size, message_max)
+        self.responses = RingWriter(*response, self._size)
+        self.events = RingWriter(*event, self._size)
+
+    def _make_ring(self, name: str) -> tuple[SharedFile, SharedFile, SharedSemaphore]:
+        header, data = self._directory.make(f"{name}-header"), self._directory.make(f"{name}-data")
+        path = str(self.directory / name)
+        os.ftruncate(data, self._size)
+        content = ring.new_header(self._size, f"{path}-header".encode(), f"{path}-data".encode(), new_semaphore())
+        if os.pwrite(header, content, 0) < len(content):
+            raise MachineError("cannot make shared memory: no space")
+        semaphore = SharedSemaphore(header)
+        self._opened.callback(semaphore.close)
+        return SharedFile(header), SharedFile(data), semaphore
+
+    def close(self) -> None:
+        """Unmap, close and remove everything."""
+        self._opened.close()
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
-
-
-def _remove(directory: Path, names: list[str], identity: tuple[int, int]) -> None:
-    """Remove a connection's files. The directory is the client's: there may be anything else in its place by now."""
-    with suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            if _identity(os.fstat(descriptor)) == identity:
-                for name in names:
-                    with suppress(OSError):
-                        os.unlink(name, dir_fd=descriptor)
-                os.rmdir(directory)
-        finally:
-            os.close(descriptor)
 
 
 def sweep(services: frozenset[str]) -> int:
