@@ -8,7 +8,7 @@ import pytest
 
 import cpg_probe
 from totemd_lab.nodes import Node
-from totemd_lab.places import run
+from totemd_lab.places import Process, run
 from totemd_lab.ring import LabMaker
 
 pytestmark = [pytest.mark.root, pytest.mark.corosync]
@@ -43,6 +43,27 @@ def test_both_daemons_give_the_same(node: Node, make_lab: LabMaker, scenario: st
     lab.start()
     lab.wait_formed()
     assert probe(node, scenario) == probe(lab.nodes[0], scenario)
+
+
+@pytest.mark.parametrize("kinds", ["CT", "TT", "CTT"])
+def test_members_on_nodes_of_both_kinds_have_one_history(make_lab: LabMaker, tmp_path: Path, kinds: str) -> None:
+    lab = make_lab(kinds)
+    lab.start()
+    lab.wait_formed()
+    argv = [sys.executable, str(Path(cpg_probe.__file__)), "exchange", str(len(kinds))]
+    outputs = [tmp_path / f"{node.nodeid}" for node in lab.nodes]
+    members = [Process(node.place, argv, output) for node, output in zip(lab.nodes, outputs, strict=True)]
+    try:
+        statuses = [member.wait(PATIENCE_S) for member in members]
+    finally:
+        for member in members:
+            member.close()
+    texts = [output.read_text() for output in outputs]
+    assert statuses == [0] * len(kinds), "\n".join([*texts, lab.describe()])
+    assert all("as sent\n" in text and "not as sent" not in text for text in texts)
+    histories = [[line for line in text.splitlines() if line.startswith("history")] for text in texts]
+    assert len(histories[0]) == 8 * len(kinds)
+    assert all(history == histories[0] for history in histories)
 
 
 def test_a_connection_may_join_again(node: Node) -> None:

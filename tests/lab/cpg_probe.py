@@ -1,6 +1,7 @@
 """A program that uses libcpg.so.4 and libquorum.so.5 in the ways that their users do, and prints what comes of it.
 
     cpg_probe.py SCENARIO     one of the functions of SCENARIOS
+    cpg_probe.py exchange N   one of N members on N nodes
     cpg_probe.py member NAME  joins the group, says "joined", and leaves when its input ends
 
 One line for each call and event, the same on every run: process ids are shown as "me" and "other". Two daemons that
@@ -37,6 +38,7 @@ class RingId(c.Structure):
 
 
 class IoVector(c.Structure):
+    kept: Any
     _fields_ = (("base", c.c_void_p), ("length", c.c_size_t))
 
 
@@ -98,7 +100,7 @@ class Cpg:
         self.handle = c.c_uint64()
         self.members: list[tuple[int, int]] = []
         self.delivered = 0
-        self.fragments_seen: list[bytes] = []
+        self.heard: Callable[[int, bytes], None] | None = None
         self._callbacks = (DELIVER(self._deliver), CONFCHG(self._confchg), TOTEM(self._totem) if totem else TOTEM())
         self._model = Model(1, *self._callbacks, flags)
         deadline = time.monotonic() + PATIENCE_S
@@ -132,9 +134,7 @@ class Cpg:
         return code
 
     def mcast(self, data: bytes, guarantee: int = 2) -> int:
-        buffer = c.create_string_buffer(data, len(data))
-        vector = IoVector(c.cast(buffer, c.c_void_p), len(data))
-        return self.call("mcast_joined", c.c_int(guarantee), c.byref(vector), 1)
+        return self.call("mcast_joined", c.c_int(guarantee), c.byref(_vector(data)), 1)
 
     def membership(self, group: bytes) -> None:
         members, count = (Address * 128)(), c.c_int(128)
@@ -149,9 +149,10 @@ class Cpg:
         while count.value and time.monotonic() < deadline:
             self.call("membership_get", c.byref(name(group)), c.byref(members), c.byref(count))
 
-    def local(self) -> None:
+    def nodeid(self) -> int:
         nodeid = c.c_uint32()
-        self.say("local", self.call("local_get", c.byref(nodeid)), nodeid.value)
+        assert self.call("local_get", c.byref(nodeid)) == OK
+        return nodeid.value
 
     def fileno(self) -> int:
         descriptor = c.c_int()
@@ -209,8 +210,11 @@ class Cpg:
 
     def _deliver(self, handle: int, group: Any, nodeid: int, pid: int, data: int, size: int) -> None:
         self.delivered += 1
-        if not self.quiet:
-            self.say("delivered", text(group[0]), nodeid, who(pid), shown(c.string_at(data, size) if size else b""))
+        message = c.string_at(data, size) if size else b""
+        if self.heard is not None:
+            self.heard(nodeid, message)
+        elif not self.quiet:
+            self.say("delivered", text(group[0]), nodeid, who(pid), shown(message))
 
     def _confchg(
         self, handle: int, group: Any, members: Any, m: int, left: Any, n_left: int, joined: Any, n_joined: int
@@ -288,7 +292,7 @@ def groups() -> None:
     """Membership, messages, wrong calls, iteration."""
     one = Cpg("one", flags=1, totem=True)
     two = Cpg("two", totem=True)
-    one.local()
+    one.say("local", one.nodeid())
     one.say("mcast unjoined", one.mcast(b"x"))
     one.say("leave unjoined", one.leave(b"crmd\0"))
     one.join(b"crmd\0")
@@ -457,6 +461,44 @@ def flood() -> None:
     one.finalize()
 
 
+def exchange(count: int) -> None:
+    """One of `count` members on as many nodes, who all send; the history must be the same everywhere."""
+    one = Cpg("one", quiet=True)
+    history: list[tuple[int, int, str]] = []
+    one.heard = lambda nodeid, data: history.append((nodeid, len(data), hashlib.sha256(data).hexdigest()[:12]))
+    one.join(b"exchange")
+    one.expect_members(count)
+    sizes = (10, 2_000_000, 0, 1000, 1_047_552, 70_000, 1_500_000, 64)
+    goal = count * len(sizes)
+    sent: list[tuple[int, str]] = []
+    for size in sizes:
+        data = os.urandom(size)
+        sent.append((size, hashlib.sha256(data).hexdigest()[:12]))
+        deadline = time.monotonic() + PATIENCE_S
+        # A membership that changes meanwhile would interrupt a large message.
+        while one.lib.cpg_mcast_joined(one.handle, 2, c.byref(_vector(data)), 1) == TRY_AGAIN:
+            one.quiet_now(0.001)
+            if time.monotonic() > deadline:
+                sys.exit(1)
+    one.wait(lambda: len(history) >= goal)
+    for entry in history:
+        say("history", *entry)
+    own = sorted(entry[1:] for entry in history if entry[0] == one.nodeid())
+    say("as sent" if own == sorted(sent) else f"not as sent: {sent}")
+    # Nobody goes before all have everything.
+    one.mcast(b"end")
+    one.wait(lambda: len(history) >= goal + count)
+    one.finalize()
+
+
+def _vector(data: bytes) -> IoVector:
+    """The data lives as long as the vector."""
+    vector = IoVector(length=len(data))
+    vector.kept = c.create_string_buffer(data, len(data))
+    vector.base = c.addressof(vector.kept)
+    return vector
+
+
 QUORUM = c.CDLL("libquorum.so.5")
 V0_NOTIFY = c.CFUNCTYPE(None, c.c_uint64, c.c_uint32, c.c_uint64, c.c_uint32, c.POINTER(c.c_uint32))
 V1_QUORUM = c.CFUNCTYPE(None, c.c_uint64, c.c_uint32, RingId, c.c_uint32, c.POINTER(c.c_uint32))
@@ -514,5 +556,7 @@ SCENARIOS = {
 if __name__ == "__main__":
     if sys.argv[1] == "member":
         member(sys.argv[2].encode())
+    elif sys.argv[1] == "exchange":
+        exchange(int(sys.argv[2]))
     else:
         SCENARIOS[sys.argv[1]]()
