@@ -84,7 +84,8 @@ class LiveSettings:
         node.configuration = replace(node.configuration, totem=after)
         node.ring.set_parameters(after)
         for key, value in values.items():
-            node.cmap.publish(f"runtime.config.totem.{key}", CmapEntry(CmapType.U32, value))
+            if node.cmap.find(f"runtime.config.totem.{key}") is not None:
+                node.cmap.publish(f"runtime.config.totem.{key}", CmapEntry(CmapType.U32, value))
         node.log("notice", "CONFIG", f"totem timeouts changed: token {values['token']} ms")
 
     def _apply_quorum(self) -> None:
