@@ -31,7 +31,7 @@ class Mask:
     """A part of the text that may differ: what matches `pattern` (per line, "$" is a line's end) is replaced."""
 
     pattern: str
-    replacement: str
+    replacement: str | Callable[[re.Match[str]], str]
     reason: str
 
 

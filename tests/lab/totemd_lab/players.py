@@ -10,7 +10,7 @@ from pathlib import Path
 
 from totemd_lab.beside import PATIENCE_S, Mask, Watch
 from totemd_lab.places import LabError
-from totemd_lab.ring import Lab
+from totemd_lab.ring import Lab, wait_until
 
 SOURCES = Path(__file__).parent.parent.parent / "integration" / "clients"
 LIBRARIES = ("cpg", "quorum", "votequorum", "cmap", "cfg")
@@ -62,6 +62,21 @@ class Stage:
         self._players[name] = player
         return player
 
+    def settle(self, node: int, call: str, pattern: str) -> None:
+        """Repeat a call of libvotequorum on a node, unseen, until its result matches: votes take effect by and by."""
+        name = f"_{node}"
+        if name not in self._players:
+            self.player(name, "votequorum", node).call("open 0")
+        player = self._players[name]
+        results: list[str] = []
+
+        def settled() -> bool:
+            results.append(player.call(call))
+            return re.search(pattern, results[-1]) is not None
+
+        if not wait_until(settled, PATIENCE_S):
+            raise LabError(f"{call} never gives {pattern!r} but {results[-1]}")
+
     def ignore(self, pattern: str) -> None:
         """Leave lines that match, and results of calls that match, out of what is compared."""
         self._ignored.append(pattern)
@@ -69,14 +84,17 @@ class Stage:
     def transcript(self) -> str:
         """What every player has written down: its calls, and the events of every slot by themselves.
 
-        Which of two sockets is read first, and whether an event is read before or after a call, is the machine's affair.
+        Which of two sockets is read first, and an event before or after a call, is the machine's affair.
         """
-        text = "".join(f"== {name}\n{_sorted(player.text())}" for name, player in self._players.items())
+        text = "".join(f"== {name}\n{_sorted(player.text())}" for name, player in self._shown().items())
         for pattern in self._ignored:
             text = re.sub(rf"^> {pattern}.*\n= .*\n|^.*{pattern}.*\n", "", text, flags=re.MULTILINE)
-        for name, player in self._players.items():
+        for name, player in self._shown().items():
             text = re.sub(rf"\b(\d+):{player.pid}\b", rf"\1:{name}", text)
         return text
+
+    def _shown(self) -> dict[str, Player]:
+        return {name: player for name, player in self._players.items() if not name.startswith("_")}
 
     def close(self) -> None:
         """Kill the players."""
