@@ -23,6 +23,7 @@ from totemd.qb.api import QbService
 from totemd.qb.handshake import ConnectionType
 from totemd.qb.services import QB_SERVICES
 from totemd.qb.session import QbSession
+from totemd.shell.processes import process_name
 from totemd.shell.qb_connection import MemoryConnection, MemoryLink, QbConnection
 from totemd.shell.qb_datagrams import DatagramConnection, Datagrams
 from totemd.shell.qb_memory import SharedMemory, check_machine, sweep
@@ -187,15 +188,16 @@ class QbClients:
     ) -> tuple[QbConnection, bytes]:
         """A connection of the kind that the configuration wants, and the answer that says where it is."""
         number, sessions = stream.fileno(), self._node.qb
+        name = process_name(credentials.pid)
         if self._kind is ConnectionType.SOCKET:
             datagrams = Datagrams(service.name, credentials, number, message_max)
-            session = sessions.open(service, credentials, datagrams)
+            session = sessions.open(service, credentials, datagrams, process_name=name)
             paths: tuple[str, ...] = (datagrams.control, datagrams.base, "")
             connection: QbConnection = DatagramConnection(stream, datagrams, session, self._change)
         else:
             memory = SharedMemory(service.name, credentials, number, message_max)
             link = MemoryLink(stream, memory, message_max, self._change)
-            session = sessions.open(service, credentials, link)
+            session = sessions.open(service, credentials, link, process_name=name)
             paths = memory.paths
             connection = MemoryConnection(stream, memory, link, session)
         return connection, handshake.accept(self._kind, message_max, number, *paths)
