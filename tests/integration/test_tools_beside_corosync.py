@@ -31,7 +31,7 @@ MASKS = [
 LIST_MASKS = [
     *MASKS,
     Mask(
-        r"^internal_configuration\.service\.[467]\..*\n", "", "the services pload, mon and wd, which totemd has not got"
+        r"^internal_configuration\.service\.[467]\..*\n", "", "the services pload, mon and wd are corosync's alone"
     ),
     Mask(r"^runtime\.services\.(pload|mon|wd)\..*\n", "", "the same"),
     Mask(r"^(runtime\.services\.\w+\.\d\.[rt]x \(u64\)) = .*$", r"\1 = COUNT", "messages so far; depends on the past"),

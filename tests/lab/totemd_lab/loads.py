@@ -1,4 +1,4 @@
-"""Process group members that send and record: libcpg on corosync, totemd.client on totemd, one line format.
+"""Process group members that send and record: libcpg on corosync, either on totemd, one line format.
 
 The format is explained in tests/lab/cpg_load.c.
 """
@@ -39,13 +39,15 @@ class LoadPlan:
     timeout_s: float = 60.0
     group: str = "load"
     guarantee: str = "agreed"
-    """Only totemd clients can ask for "safe": corosync's library has no such guarantee in effect."""
+    """Only totemd's own clients can ask for "safe": corosync's library has no such guarantee in effect."""
 
 
 class Load:
     """One running member."""
 
-    def __init__(self, node: Node, plan: LoadPlan, libcpg_program: Path, tag: str = "") -> None:
+    def __init__(
+        self, node: Node, plan: LoadPlan, libcpg_program: Path, tag: str = "", *, libcpg_only: bool = False
+    ) -> None:
         self.node = node
         stem = f"{plan.group}{tag}"
         self.delivered_file = node.directory / f"{stem}.delivered"
@@ -53,7 +55,7 @@ class Load:
         self._output = node.directory / f"{stem}.output"
         sizes = node.directory / f"{stem}.sizes"
         sizes.write_text("".join(f"{size}\n" for size in plan.sizes))
-        if isinstance(node, TotemdNode):
+        if isinstance(node, TotemdNode) and not libcpg_only:
             argv = [sys.executable, "-m", "totemd_lab.cpg_load", str(node.socket), plan.guarantee]
         else:
             argv = [str(libcpg_program)]
@@ -61,6 +63,7 @@ class Load:
         argv += [str(self.delivered_file), str(self.sent_file)]
         environment = {"PYTHONPATH": str(SOURCE.parent)}
         self._process = Process(node.place, argv, self._output, environment)
+        self.pid = self._process.pid
         self._timeout_s = plan.timeout_s
 
     def joined(self) -> bool:
