@@ -1,5 +1,6 @@
 """Clients of corosync's libraries that come in crowds, crash, or spoil what they share with the daemon."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -103,3 +104,53 @@ def test_names_that_are_taken_are_left_alone(make_lab: LabMaker) -> None:
     finally:
         holder.kill()
         holder.communicate()
+
+
+def test_other_users_are_let_in_by_file_or_key(make_lab: LabMaker) -> None:
+    node = lone_node(make_lab).node(1)
+    assert client(node, "user", 4321) == f"{-errno.EACCES}\n"
+    run(node.place, ["corosync-cmapctl", "-s", "uidgid.uid.4321", "u8", "1"])
+    assert client(node, "user", 4321) == "0\n"
+    assert wait_until(lambda: shared_memory(node) == [], PATIENCE_S)
+
+
+def test_clients_come_too_early(make_lab: LabMaker) -> None:
+    """Until the first synchronization there is nothing to be told."""
+    lab = make_lab("T", RingSettings(token_ms=800, token_coefficient_ms=0))
+    node = lab.node(1)
+    lab.start()
+    answers = []
+
+    def served() -> bool:
+        result = run(node.place, [sys.executable, str(PROGRAM), "user", "0"], check=False)
+        answers.append(result.stdout.strip() if result.returncode == 0 else "")
+        return answers[-1] == "0"
+
+    assert wait_until(served, PATIENCE_S)
+    assert set(answers) <= {"", "0", str(-errno.EAGAIN)}
+
+
+@pytest.mark.parametrize("kind", ["shm", "socket"])
+def test_nothing_is_lost_by_a_sender_that_does_not_stop(make_lab: LabMaker, kind: str) -> None:
+    """Not even where the ring's queue, and all of the client's own, are full."""
+    lab = make_lab("T", RingSettings(token_ms=800, token_coefficient_ms=0))
+    node = lab.node(1)
+    node.conf.write_text(node.conf.read_text() + f"system {{\n  qb_ipc_type: {kind}\n}}\n")
+    lab.start()
+    lab.wait_formed()
+    before = descriptors(node)
+    assert client(node, "kind", 0) == ("1\n" if kind == "shm" else "0\n")
+    client(node, "streams" if kind == "shm" else "stream", 15000)
+    client(node, "connect", 20)
+    client(node, "killed", 5)
+    assert nothing_left(node, before)
+    assert "disconnected" not in node.log_text()
+
+
+def test_daemon_that_is_told_not_to_serve_libraries(make_lab: LabMaker) -> None:
+    lab = make_lab("T", RingSettings(token_ms=800, token_coefficient_ms=0))
+    node = lab.node(1)
+    node.conf.write_text(node.conf.read_text() + "system {\n  qb_ipc: no\n}\n")
+    lab.start()
+    lab.wait_formed()
+    assert "@cpg" not in run(node.place, ["cat", "/proc/net/unix"]).stdout

@@ -1,11 +1,11 @@
 """A client of libqb's sockets that does as it is told, right or wrong; and one that is libqb itself.
 
-Run as a program beside a daemon: `qb_raw.py connect COUNT`, `killed COUNT`, `hostile COUNT`, `serve SECONDS`,
-`take SECONDS`.
+Run as a program beside a daemon: `qb_raw.py PART NUMBER`, see PARTS.
 """
 
 import array
 import ctypes
+import errno
 import os
 import random
 import signal
@@ -22,6 +22,8 @@ REPLY = struct.Struct("=i4xi4xi4xiIQ4096s4096s4096s")
 MESSAGE_MAX = 1048576
 DATA_SIZE = 1052672
 COMMITTED = 0xA1A1A1A1
+DELIVER = 5
+"""Event of cpg."""
 LOCAL_GET = 4
 """Request of cpg without fields; its answer has 32 bytes."""
 
@@ -36,6 +38,11 @@ def join_request(group: bytes, pid: int) -> bytes:
     return request(0, struct.pack("=I4x128sII", len(group), group, pid, 0).ljust(152, b"\0"))
 
 
+def multicast_request(body: bytes) -> bytes:
+    """Of cpg; it has no response."""
+    return struct.pack("=i4xi4xi4xI4xI4x", 2, 40 + len(body), 0, 0, len(body)) + body
+
+
 class RawClient:
     """A connection by shared memory whose every byte is open to us."""
 
@@ -48,7 +55,7 @@ class RawClient:
         self.error, self.kind, self.message_max = struct.unpack_from("=i4xiI", reply, 16)
         self.paths = [field.split(b"\0")[0].decode() for field in REPLY.unpack(reply)[6:]]
         self.files: dict[str, int] = {}
-        if not self.error:
+        if not self.error and self.kind == 1:
             for name, path in zip(("request", "response", "event"), self.paths, strict=True):
                 for part in ("header", "data"):
                     self.files[f"{name}-{part}"] = os.open(f"{path}-{part}", os.O_RDWR)
@@ -101,6 +108,7 @@ class QbClient:
 
     def __init__(self, service: str, library: str = "libqb.so.100") -> None:
         self._qb = ctypes.CDLL(library, use_errno=True)
+        self._event = ctypes.create_string_buffer(MESSAGE_MAX)
         self._qb.qb_ipcc_connect.restype = ctypes.c_void_p
         self._qb.qb_ipcc_sendv_recv.restype = self._qb.qb_ipcc_event_recv.restype = ctypes.c_ssize_t
         self._connection = ctypes.c_void_p(self._qb.qb_ipcc_connect(service.encode(), ctypes.c_size_t(MESSAGE_MAX)))
@@ -125,13 +133,12 @@ class QbClient:
 
     def event(self, timeout_ms: int = 10000) -> bytes:
         """The next event. OSError as libqb has it."""
-        event = ctypes.create_string_buffer(MESSAGE_MAX)
         got = self._qb.qb_ipcc_event_recv(
-            self._connection, event, ctypes.c_size_t(MESSAGE_MAX), ctypes.c_int32(timeout_ms)
+            self._connection, self._event, ctypes.c_size_t(MESSAGE_MAX), ctypes.c_int32(timeout_ms)
         )
         if got < 0:
             raise OSError(-got, "qb_ipcc_event_recv")
-        return event.raw[:got]
+        return ctypes.string_at(self._event, got)
 
     def close(self) -> None:
         """Disconnect."""
@@ -147,8 +154,7 @@ def check_answer(answer: bytes) -> None:
 def _multicast_for_ever() -> None:
     client = QbClient("cpg")
     client.call(join_request(b"g", os.getpid()), 24)
-    body = bytes(2000)
-    message = struct.pack("=i4xi4xi4xI4xI4x", 2, 40 + len(body), 0, 0, len(body)) + body
+    message = multicast_request(bytes(2000))
     while True:
         client.send(message)
 
@@ -296,7 +302,58 @@ def _take(seconds: float) -> None:
     time.sleep(seconds)
 
 
-PARTS = {"connect": _connect, "killed": _killed, "hostile": _hostile, "serve": _serve, "take": _take}
+def _stream(count: int, size: int) -> None:
+    """Multicast without a pause, read nothing meanwhile, and then find everything in its order."""
+    client = QbClient("cpg")
+    client.call(join_request(b"stream", os.getpid()), 24)
+    for number in range(count):
+        body = struct.pack("=I", number) * (size // 4)
+        while (error := client.send(multicast_request(body))) == -errno.EAGAIN:
+            time.sleep(0.001)
+        assert error > 0, error
+    expected = 0
+    while expected < count:
+        event = client.event()
+        if struct.unpack_from("=i", event)[0] == DELIVER:
+            assert event[184:] == struct.pack("=I", expected) * (size // 4), expected
+            expected += 1
+    client.close()
+
+
+def _streams(count: int) -> None:
+    _stream(count, 500)
+    _stream(12, 1_000_000)
+
+
+def _kind(_: int) -> None:
+    client = RawClient("cpg")
+    print(client.kind)
+    client.close()
+
+
+def _user(uid: int) -> None:
+    """What a user other than root is told, as errno(3)."""
+    os.setgid(uid)
+    os.setuid(uid)
+    client = RawClient("cpg")
+    print(client.error)
+    if not client.error:
+        client.put(request(LOCAL_GET))
+        check_answer(QbClient("cpg").call(request(LOCAL_GET), 32))
+    client.close()
+
+
+PARTS = {
+    "connect": _connect,
+    "hostile": _hostile,
+    "killed": _killed,
+    "kind": _kind,
+    "serve": _serve,
+    "stream": lambda count: _stream(count, 500),
+    "streams": _streams,
+    "take": _take,
+    "user": _user,
+}
 
 if __name__ == "__main__":
     PARTS[sys.argv[1]](int(sys.argv[2]))
