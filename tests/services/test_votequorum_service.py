@@ -28,7 +28,7 @@ from totemd.services.votequorum.events import (
     NodeStanding,
     QuorumChanged,
 )
-from totemd.services.votequorum.service import decode_ev_tracking, encode_ev_tracking
+from totemd.services.votequorum.service import VoteQuorum, decode_ev_tracking, encode_ev_tracking
 from totemd.wire.votequorum import (
     NODE_QUORATE,
     NodeInfo,
@@ -504,6 +504,28 @@ def test_votes_of_a_device_change_at_run_time() -> None:
         info = cluster[nodeid].votes.get_info()
         assert (info.qdevice_votes, info.expected_votes, info.total_votes, info.quorum) == (2, 4, 4, 3)
     assert cluster.quorate() == [1, 2]
+
+
+def test_whoever_publishes_the_keys_hears_of_every_change() -> None:
+    told: list[dict[str, CmapEntry]] = []
+    host = FakeHost(1)
+    votes = VoteQuorum(
+        host,
+        QuorumSettings(expected_votes=1),
+        quorum_changed=lambda view: None,
+        keys_changed=lambda: told.append(votes.runtime_keys()),
+    )
+    prefix = "runtime.votequorum."
+    votes.reconfigure(QuorumSettings(expected_votes=1, device_model="net", device_votes=1))
+    assert told[-1][f"{prefix}qdevice_can_operate"].value == 1
+    assert told[-1][f"{prefix}atb_type"].value == 0
+    votes.receive(1, 1, encode_reconfigure(Reconfigure(1, 7, 1)))
+    assert told[-1][f"{prefix}ev_barrier"].value == 7
+    votes.receive(2, 1, encode_qdevice_reg(QdeviceReg(1, b"net")))
+    votes.device.register(b"net", lambda refusal: None)
+    votes.receive(2, 1, encode_qdevice_reg(QdeviceReg(1, b"net")))
+    votes.device.master_wins(b"net", True)
+    assert told[-1][f"{prefix}qdevice_master_wins"].value == 1
 
 
 def test_name_of_a_device_reaches_newcomers() -> None:

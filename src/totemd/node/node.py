@@ -38,7 +38,7 @@ from totemd.services.base import Listener, Service
 from totemd.services.cfg import Cfg
 from totemd.services.cmap import Cmap
 from totemd.services.cpg import Cpg
-from totemd.services.quorum import Quorum, QuorumView
+from totemd.services.quorum import Quorum
 from totemd.services.votequorum.service import VoteQuorum
 from totemd.sync.engine import SyncEngine
 from totemd.totem.api import ConfigurationChanged, ConfigurationKind
@@ -117,7 +117,8 @@ class Node:
                 ServiceHost(self, "VOTEQ"),
                 configuration.quorum,
                 tracked_expected=tracked_expected_votes,
-                quorum_changed=self._quorum_changed,
+                quorum_changed=self.quorum.provider_changed,
+                keys_changed=self._publish_runtime_keys,
             )
             self.services[5] = self.votequorum
         self.traffic = Traffic(self.services)
@@ -456,16 +457,11 @@ class Node:
             self.ring.gather_again("synchronization got no further", self.now)
         self._watch_synchronization()
 
-    def _quorum_changed(self, view: QuorumView) -> None:
-        self.quorum.provider_changed(view)
-        self._publish_runtime_keys()
-
     def _synchronized(self, ring: RingId) -> None:
         self.groups.synchronization_completed()
         self.synchronizing = False
         self.served = True
         self.timers.cancel("synchronization")
-        self._publish_runtime_keys()
         for listener in self._membership_listeners:
             listener.push(Synchronized(ring))
         self._retry()

@@ -64,8 +64,9 @@ def _info_flags(electorate: Electorate, voter: Voter) -> InfoFlag:
     return flags
 
 
-def runtime_keys(electorate: Electorate) -> dict[str, CmapEntry]:
-    """runtime.votequorum.*: some keys exist only once their feature was used, as in corosync."""
+def runtime_keys(electorate: Electorate, *, reconfigured: bool = False) -> dict[str, CmapEntry]:
+    """runtime.votequorum.*: some keys exist only once their feature was used, as in corosync, or once the options have
+    been read again (`reconfigured`)."""
     settings = electorate.settings
     keys = {
         "this_node_id": _u32(electorate.own_nodeid),
@@ -77,7 +78,7 @@ def runtime_keys(electorate: Electorate) -> dict[str, CmapEntry]:
         keys["highest_node_id"] = _u32(electorate.highest)
     if settings.wait_for_all:
         keys["wait_for_all_status"] = CmapEntry(CmapType.U8, int(electorate.waiting_for_all))
-    if settings.tie_breaker is not TieBreaker.NONE:
+    if reconfigured or settings.tie_breaker is not TieBreaker.NONE:
         keys["atb_type"] = _u32(settings.tie_breaker.value)
     if settings.expected_votes_tracking:
         keys["ev_tracking_barrier"] = _u32(electorate.tracked_expected)

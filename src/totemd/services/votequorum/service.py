@@ -88,9 +88,13 @@ class VoteQuorum:
         settings: QuorumSettings,
         *,
         quorum_changed: Callable[[QuorumView], None],
+        keys_changed: Callable[[], None] = lambda: None,
         tracked_expected: int | None = None,
     ) -> None:
+        """`keys_changed` is called when `runtime_keys` may have."""
         self._host = host
+        self._keys_changed = keys_changed
+        self._reconfigured = False
         self._quorum_changed = quorum_changed
         self._electorate = recalculate(first_electorate(settings, host.nodeid, tracked_expected or 0))
         self._listeners: list[Listener] = []
@@ -187,7 +191,9 @@ class VoteQuorum:
     def reconfigure(self, settings: QuorumSettings) -> None:
         """The configuration was read again. What may change at run time does, the votes by way of the total order."""
         before = self._electorate.settings
+        self._reconfigured = True
         self._adopt(apply_settings(self._electorate, settings))
+        self._keys_changed()
         self.announce(device=True)
         if settings.votes != before.votes:
             self._send("votes", self._reconfigure_from_settings(RECONFIGURE_NODE_VOTES))
@@ -211,7 +217,7 @@ class VoteQuorum:
 
     def runtime_keys(self) -> dict[str, CmapEntry]:
         """The cmap's runtime.votequorum keys as of now."""
-        keys = runtime_keys(self._electorate)
+        keys = runtime_keys(self._electorate, reconfigured=self._reconfigured)
         if self._electorate.settings.device_model is not None:
             keys["runtime.votequorum.qdevice_can_operate"] = CmapEntry(CmapType.U8, 1)
         return keys
@@ -276,7 +282,10 @@ class VoteQuorum:
         """Change this node's flags; True if they differ now."""
         before = self._electorate.own.flags
         self._electorate = self._electorate.with_own_flags(set_=set_, clear=clear)
-        return self._electorate.own.flags != before
+        if self._electorate.own.flags == before:
+            return False
+        self._keys_changed()
+        return True
 
     def announce(self, *, device: bool = False) -> None:
         """Multicast this node's NODEINFO, after the device's if asked; later if the queue is full now."""
@@ -301,6 +310,8 @@ class VoteQuorum:
 
     def _adopt(self, after: Electorate) -> None:
         before, self._electorate = self._electorate, after
+        if after != before:
+            self._keys_changed()
         if after.tracked_expected != before.tracked_expected:
             self._persist()
         if before.last_man_standing and not after.last_man_standing:
