@@ -45,6 +45,9 @@ class FakeNode:
     def now(self) -> float:
         return self._host.now
 
+    def log(self, level: str, subsystem: str, text: str) -> None:
+        self._host.log(level, text)
+
     def status(self) -> Mapping[str, object]:
         return {"cluster_name": self.cluster_name, "nodeid": self.nodeid, **self.extra}
 

@@ -334,6 +334,17 @@ def test_a_multicast_is_encoded_once_for_all_local_processes(world: World) -> No
     assert (fields.nodeid, fields.pid, fields.data) == (1, 1, b"to all")
 
 
+def test_all_connections_are_told_in_the_same_bytes(world: World) -> None:
+    clients = [joined(world, b"g", 1), joined(world, b"g", 2), Client(world, 3)]
+    for client in clients:
+        client.take()
+    world.begin_ring(1, 2)
+    world.finish_ring((2, wire.encode_join_list(wire.JoinList((wire.JoinListEntry(7, b"g"),)))))
+    one, two, idle = (client.take() for client in clients)
+    assert all(a is b for a, b in zip(one, two, strict=True))
+    assert idle[0] is one[1]
+
+
 def test_multicasts_that_cannot_be_sent_are_dropped(world: World) -> None:
     client = Client(world)
     client.mcast(b"not joined")
@@ -347,6 +358,8 @@ def test_multicasts_that_cannot_be_sent_are_dropped(world: World) -> None:
     client.mcast(bytes(1048576 - 1023))
     world.settle()
     assert [fields.data for ident, fields in client.events() if ident == 5] == [b"as soon as the join is accepted"]
+    reasons = [line.rpartition(" ")[2] for level, line in world.host.logs if "dropped a multicast" in line]
+    assert reasons == ["NOT_EXIST", "INVALID_PARAM", "INVALID_PARAM", "TOO_BIG"]
 
 
 def test_only_the_guarantee_safe_is_safe(world: World) -> None:

@@ -74,6 +74,9 @@ class NodePort(Protocol):
     def now(self) -> float:
         """Time of the input being handled: seconds of a clock that never goes back."""
 
+    def log(self, level: str, subsystem: str, text: str) -> None:
+        """Write a log line; of lines that are the same, most are only counted."""
+
     def status(self) -> Mapping[str, object]:
         """The reply to `status`."""
 

@@ -15,22 +15,15 @@ from totemd.limits import ITERATIONS_MAX
 from totemd.qb import cpg_messages as messages
 from totemd.qb.api import Port, QbService
 from totemd.qb.codec import response
-from totemd.qb.cpg_messages import CpgRequest, DeliverEncoder, IterationType
+from totemd.qb.cpg_messages import CpgRequest, EventEncoder, IterationType
 from totemd.qb.zero_copy import ZeroCopyBuffers
 from totemd.record import record
 from totemd.services.base import ServiceId
-from totemd.services.cpg import (
-    CpgDelivered,
-    CpgFragment,
-    CpgGroup,
-    CpgMembershipChanged,
-    CpgPartialDelivered,
-    TotemConfigurationChanged,
-)
+from totemd.services.cpg import CpgFragment, CpgGroup
 
 _Entries = Iterator[tuple[bytes, NodeId, int]]
 
-_ENCODER: Final = DeliverEncoder()
+_ENCODER: Final = EventEncoder()
 """Shared by all connections; it remembers an event, so that more than one node in a program does no harm."""
 _MULTICAST: Final = int(CpgRequest.MULTICAST)
 _MULTICAST_SIZE: Final = messages.MULTICAST.size
@@ -43,7 +36,8 @@ class CpgFront:
 
     def __init__(self, services: Services, port: Port) -> None:
         self._cpg = services.cpg
-        self._nodeid = services.node.nodeid
+        self._node = services.node
+        self._pid = port.credentials.pid
         self._send = port.send_event
         self._process: tuple[bytes, int] | None = None
         """Group and process id of the last join."""
@@ -55,7 +49,11 @@ class CpgFront:
 
     def handle(self, function: int, message: bytes) -> bytes | None:
         if function == _MULTICAST:
-            self._multicast(message)
+            try:
+                self._multicast(message)
+            except ServiceError as error:
+                self._report(error)
+                raise
             return None
         request = _REQUESTS[function]
         try:
@@ -72,14 +70,9 @@ class CpgFront:
 
     def push(self, event: object) -> None:
         """Queue an event of the service."""
-        if type(event) is CpgDelivered:
-            self._send(_ENCODER.encode(event))
-        elif type(event) is CpgMembershipChanged:
-            self._send(messages.membership_changed(event))
-        elif type(event) is CpgPartialDelivered:
-            self._send(messages.partial_delivered(event))
-        elif type(event) is TotemConfigurationChanged:
-            self._send(messages.configuration_changed(event))
+        message = _ENCODER.encode(event)
+        if message is not None:
+            self._send(message)
 
     # membership
 
@@ -107,7 +100,7 @@ class CpgFront:
         return messages.membership_response(answer, self._cpg.members(group))
 
     def _local_get(self, answer: int, message: bytes) -> bytes:
-        return messages.local_response(answer, self._nodeid)
+        return messages.local_response(answer, self._node.nodeid)
 
     # multicasts
 
@@ -119,6 +112,12 @@ class CpgFront:
         if len(data) < size:
             raise ServiceError(Code.INVALID_PARAM, f"a multicast says {size} bytes and has {len(data)}")
         self._cpg.multicast(self, data, safe=guarantee == _SAFE)
+
+    def _report(self, error: ServiceError) -> None:
+        """Nobody but the log can be told of a multicast that is dropped. Always in the same words: so it is bounded."""
+        if error.code is not Code.TRY_AGAIN:
+            text = f"dropped a multicast of process {self._pid}: {error.code.name}"
+            self._node.log("warning", "CPG", text)
 
     def _partial_multicast(self, answer: int, message: bytes) -> bytes:
         guarantee, total, size, part = messages.PARTIAL_MULTICAST.unpack_from(message)

@@ -4,10 +4,10 @@ Sizes, counts and offsets are in bytes. Everything that a client sends is checke
 comes from the service.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from struct import Struct
-from typing import Final
+from typing import Any, Final
 
 from totemd.errors import Code, ServiceError
 from totemd.ids import NodeId
@@ -172,19 +172,28 @@ def configuration_changed(event: TotemConfigurationChanged) -> bytes:
     return response(CpgEvent.CONFIGURATION_CHANGED, body=body)
 
 
-class DeliverEncoder:
-    """Event DELIVERED, encoded once however many local processes are in the group.
+_ENCODINGS: Final[dict[type, Callable[[Any], bytes]]] = {
+    CpgDelivered: delivered,
+    CpgPartialDelivered: partial_delivered,
+    CpgMembershipChanged: membership_changed,
+    TotemConfigurationChanged: configuration_changed,
+}
+
+
+class EventEncoder:
+    """Encodes each event once, however many local connections are told of it.
 
     The service pushes one and the same record to all of them one after the other: remembering the last one is enough.
     """
 
     def __init__(self) -> None:
-        self._last: CpgDelivered | None = None
-        self._encoded = b""
+        self._last: object = None
+        self._encoded: bytes | None = None
 
-    def encode(self, event: CpgDelivered) -> bytes:
-        """The event's bytes."""
+    def encode(self, event: object) -> bytes | None:
+        """The event's bytes; None if it is not for clients of libcpg."""
         if event is not self._last:
-            self._encoded = delivered(event)
+            encoding = _ENCODINGS.get(type(event))
+            self._encoded = None if encoding is None else encoding(event)
             self._last = event
         return self._encoded
