@@ -3,6 +3,7 @@
 import pytest
 
 from ipc_world import ROOT, Client, World
+from totemd.config.model import CmapEntry, CmapType
 from totemd.ipc.ports import Credentials
 from totemd.ipc.requests import REQUESTS
 from totemd.limits import CPG_DATA_MAX, CPG_NAME_MAX
@@ -487,6 +488,42 @@ def test_cmap_track_tells_of_add_modify_delete(world: World, client: Client) -> 
     client.ok("untrack", id=whole)
     world.cmap.set_value("t.one", 3)
     assert [event["of"] for event in client.take()] == [exact]
+
+
+def test_statistics_are_a_map_of_their_own(world: World, client: Client) -> None:
+    world.cmap.statistics.add_source("stats.t.", Ticks(), cleared_by="totem")
+    assert client.ok("cmap_get", key="stats.t.ticks", map="stats") == {
+        "key": "stats.t.ticks",
+        "type": "u64",
+        "value": 1,
+    }
+    assert client.ok("cmap_list", map="stats", prefix="stats.")["entries"][0]["value"] == 2
+    assert client.refused("cmap_get", key="stats.t.ticks")[0] == "not_exist"
+    assert client.refused("cmap_get", key="stats.t.ticks", map="other")[0] == "bad_request"
+    client.ok("cmap_track", prefix="stats.t.", map="stats")
+    ident = client.last_ident
+    world.cmap.statistics.came(["stats.t.ticks"])
+    assert [(event["of"], event["data"]["event"]) for event in client.take()] == [(ident, "add")]
+    client.ok("untrack", id=ident)
+    world.cmap.statistics.came(["stats.t.ticks"])
+    assert client.take() == []
+
+
+class Ticks:
+    """One statistic, which counts how often it is read."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def names(self) -> list[str]:
+        return ["stats.t.ticks"]
+
+    def find(self, key: str) -> CmapEntry | None:
+        self.count += 1
+        return CmapEntry(CmapType.U64, self.count)
+
+    def clear(self) -> None:
+        self.count = 0
 
 
 # cfg

@@ -218,6 +218,7 @@ def test_datagram_that_the_machine_refuses_is_counted_and_told(ends: Ends, port:
     transport = ends.open(configurations(port, "udpu")[0])
     transport.unicast(2, bytes(70_000))
     assert transport.send_errors == {"Message too long": 1}
+    assert transport.statistics() == {"send_errors": {"Message too long": 1}, "receive_errors": {}}
     assert ends.refused == [(ADDRESSES[1], "Message too long")]
     # Nobody listens there; UDP does not mind, and neither do we.
     transport.unicast(2, b"x")

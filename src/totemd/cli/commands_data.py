@@ -96,7 +96,7 @@ def _wait_for_own(group: BlockingGroup, nodeid: int, data: bytes, deadline: floa
 
 def cmap_get(arguments: Namespace) -> int:
     with connect(arguments) as client:
-        entry = client.cmap_get(arguments.key)
+        entry = client.cmap_get(arguments.key, map_name=arguments.map)
     if arguments.json:
         print_json(entry)
     else:
@@ -147,7 +147,7 @@ def cmap_delete(arguments: Namespace) -> int:
 
 def cmap_list(arguments: Namespace) -> int:
     with connect(arguments) as client:
-        entries = client.cmap_list(arguments.prefix)
+        entries = client.cmap_list(arguments.prefix, map_name=arguments.map)
     if arguments.json:
         print_json({"entries": entries})
         return 0
@@ -157,7 +157,8 @@ def cmap_list(arguments: Namespace) -> int:
 
 
 def cmap_track(arguments: Namespace) -> int:
-    with connect(arguments) as client, client.cmap_track(arguments.prefix, exact=arguments.exact) as changes:
+    follow = {"exact": arguments.exact, "map_name": arguments.map}
+    with connect(arguments) as client, client.cmap_track(arguments.prefix, **follow) as changes:
         for change in changes:
             if arguments.json:
                 print_json(change)

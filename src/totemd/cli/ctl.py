@@ -246,6 +246,10 @@ example:
     track = actions.add("track", "commands_data:cmap_track", "follow changes until Ctrl-C")
     track.add_argument("prefix", metavar="PREFIX", nargs="?", default="")
     track.add_argument("--exact", action="store_true", help="PREFIX is one whole key")
+    for reading in (get, list_, track):
+        reading.add_argument(
+            "--map", choices=("icmap", "stats"), default="icmap", help="the configuration, or the statistics"
+        )
 
 
 def _add_daemon_commands(commands: _Commands) -> None:

@@ -212,9 +212,9 @@ class Client:
         """All process groups of the cluster."""
         return await self.call(requests.cpg_groups())
 
-    async def cmap_get(self, key: str) -> CmapValue:
-        """One key of the configuration map; Refused ("not_exist")."""
-        return await self.call(requests.cmap_get(key))
+    async def cmap_get(self, key: str, *, map_name: str = "icmap") -> CmapValue:
+        """One key of the configuration map (or of "stats", the statistics); Refused ("not_exist")."""
+        return await self.call(requests.cmap_get(key, map_name))
 
     async def cmap_set(self, key: str, value: Scalar, type_name: str | None = None) -> None:
         """Set a key on this node."""
@@ -228,13 +228,15 @@ class Client:
         """Add `step` to a number."""
         await self.call(requests.cmap_adjust(key, step))
 
-    async def cmap_list(self, prefix: str = "") -> tuple[CmapValue, ...]:
+    async def cmap_list(self, prefix: str = "", *, map_name: str = "icmap") -> tuple[CmapValue, ...]:
         """All keys that begin with `prefix`."""
-        return await self.call(requests.cmap_list(prefix))
+        return await self.call(requests.cmap_list(prefix, map_name))
 
-    def cmap_track(self, prefix: str, *, exact: bool = False) -> AbstractAsyncContextManager[Subscription[CmapEvent]]:
+    def cmap_track(
+        self, prefix: str, *, exact: bool = False, map_name: str = "icmap"
+    ) -> AbstractAsyncContextManager[Subscription[CmapEvent]]:
         """`async with client.cmap_track("nodelist.") as changes`: follow changes of keys (or of one key)."""
-        begin = requests.cmap_track(prefix, exact=exact)
+        begin = requests.cmap_track(prefix, exact=exact, map_name=map_name)
         return self._subscribed(Subscription[CmapEvent](self._backlog, begin))
 
     async def kill(self, nodeid: NodeId, reason: str = "") -> None:

@@ -278,9 +278,9 @@ class BlockingClient:
         """All process groups of the cluster."""
         return self.call(requests.cpg_groups())
 
-    def cmap_get(self, key: str) -> CmapValue:
-        """One key of the configuration map; Refused ("not_exist")."""
-        return self.call(requests.cmap_get(key))
+    def cmap_get(self, key: str, *, map_name: str = "icmap") -> CmapValue:
+        """One key of the configuration map (or of "stats", the statistics); Refused ("not_exist")."""
+        return self.call(requests.cmap_get(key, map_name))
 
     def cmap_set(self, key: str, value: Scalar, type_name: str | None = None) -> None:
         """Set a key on this node."""
@@ -294,14 +294,14 @@ class BlockingClient:
         """Add `step` to a number."""
         self.call(requests.cmap_adjust(key, step))
 
-    def cmap_list(self, prefix: str = "") -> tuple[CmapValue, ...]:
+    def cmap_list(self, prefix: str = "", *, map_name: str = "icmap") -> tuple[CmapValue, ...]:
         """All keys that begin with `prefix`."""
-        return self.call(requests.cmap_list(prefix))
+        return self.call(requests.cmap_list(prefix, map_name))
 
-    def cmap_track(self, prefix: str, *, exact: bool = False) -> Subscription[CmapChanged]:
+    def cmap_track(self, prefix: str, *, exact: bool = False, map_name: str = "icmap") -> Subscription[CmapChanged]:
         """Follow changes of the keys that begin with `prefix` (or of that one key)."""
         subscription: Subscription[CmapChanged] = Subscription(self)
-        self.call(requests.cmap_track(prefix, exact=exact), subscription)
+        self.call(requests.cmap_track(prefix, exact=exact, map_name=map_name), subscription)
         return subscription
 
     def kill(self, nodeid: NodeId, reason: str = "") -> None:

@@ -90,8 +90,13 @@ def cpg_groups() -> Request[tuple[GroupInfo, ...]]:
     return Request("cpg_groups", {}, records.decode_groups)
 
 
-def cmap_get(key: str) -> Request[CmapValue]:
-    return Request("cmap_get", {"key": key}, lambda value: records.decode_cmap_value(value, key))
+def _of_map(arguments: dict[str, object], map_name: str) -> dict[str, object]:
+    """Without the argument it is the configuration map; daemons of before know no other."""
+    return arguments if map_name == "icmap" else {**arguments, "map": map_name}
+
+
+def cmap_get(key: str, map_name: str = "icmap") -> Request[CmapValue]:
+    return Request("cmap_get", _of_map({"key": key}, map_name), lambda value: records.decode_cmap_value(value, key))
 
 
 def cmap_set(key: str, value: Scalar, type_name: str | None = None) -> Request[None]:
@@ -110,12 +115,12 @@ def cmap_adjust(key: str, step: int) -> Request[None]:
     return Request("cmap_adjust", {"key": key, "step": step}, records.nothing)
 
 
-def cmap_list(prefix: str = "") -> Request[tuple[CmapValue, ...]]:
-    return Request("cmap_list", {"prefix": prefix}, records.decode_cmap_list)
+def cmap_list(prefix: str = "", map_name: str = "icmap") -> Request[tuple[CmapValue, ...]]:
+    return Request("cmap_list", _of_map({"prefix": prefix}, map_name), records.decode_cmap_list)
 
 
-def cmap_track(prefix: str, *, exact: bool = False) -> Request[None]:
-    return Request("cmap_track", {"prefix": prefix, "exact": exact}, records.nothing)
+def cmap_track(prefix: str, *, exact: bool = False, map_name: str = "icmap") -> Request[None]:
+    return Request("cmap_track", _of_map({"prefix": prefix, "exact": exact}, map_name), records.nothing)
 
 
 def kill(nodeid: NodeId, reason: str) -> Request[None]:

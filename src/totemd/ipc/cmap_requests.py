@@ -1,6 +1,6 @@
 """Requests about the configuration map: cmap_get, cmap_set, cmap_delete, cmap_adjust, cmap_list, cmap_track."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from totemd.config.model import CmapEntry
 from totemd.ipc.arguments import BOOLEAN, SCALAR, Argument, Arguments, choice, integer, text
@@ -8,6 +8,7 @@ from totemd.ipc.events import CMAP_TYPES, entry_map
 from totemd.ipc.subscriptions import CmapSubscription
 from totemd.ipc.table import Request
 from totemd.limits import CMAP_KEY_MAX
+from totemd.services.cmap import Cmap, Statistics
 
 if TYPE_CHECKING:
     from totemd.ipc.session import Session
@@ -15,9 +16,17 @@ if TYPE_CHECKING:
 # one more than allowed, so that the service says what is wrong with a key
 _KEY = Argument("key", text(CMAP_KEY_MAX + 1))
 
+_STATISTICS: Final = "stats"
+_MAP = Argument("map", choice("icmap", _STATISTICS), False, "icmap")
+
+
+def _chosen(session: "Session", given: Arguments) -> Cmap | Statistics:
+    cmap = session.services.cmap
+    return cmap.statistics if given["map"] == _STATISTICS else cmap
+
 
 def _get(session: "Session", ident: int, given: Arguments) -> object:
-    return {"key": given["key"], **entry_map(session.services.cmap.get(given["key"]))}
+    return {"key": given["key"], **entry_map(_chosen(session, given).get(given["key"]))}
 
 
 def _set(session: "Session", ident: int, given: Arguments) -> object:
@@ -39,27 +48,28 @@ def _adjust(session: "Session", ident: int, given: Arguments) -> object:
 
 
 def _list(session: "Session", ident: int, given: Arguments) -> object:
-    entries = session.services.cmap.iterate(given["prefix"])
+    entries = _chosen(session, given).iterate(given["prefix"])
     return {"entries": [{"key": key, **entry_map(entry)} for key, entry in entries]}
 
 
 def _track(session: "Session", ident: int, given: Arguments) -> object:
     session.check_subscription(ident)
-    subscription = CmapSubscription(session, ident)
-    session.services.cmap.track(subscription, given["prefix"], prefix=not given["exact"])
+    chosen = _chosen(session, given)
+    subscription = CmapSubscription(session, ident, chosen)
+    chosen.track(subscription, given["prefix"], prefix=not given["exact"])
     session.subscriptions[ident] = subscription
     return {}
 
 
 CMAP_REQUESTS = (
-    Request("cmap_get", (_KEY,), _get),
+    Request("cmap_get", (_KEY, _MAP), _get),
     Request("cmap_set", (_KEY, Argument("value", SCALAR), Argument("type", choice(*CMAP_TYPES), False)), _set),
     Request("cmap_delete", (_KEY,), _delete),
     Request("cmap_adjust", (_KEY, Argument("step", integer(-(2**31), 2**31 - 1))), _adjust),
-    Request("cmap_list", (Argument("prefix", text(CMAP_KEY_MAX, empty=True), False, ""),), _list),
+    Request("cmap_list", (Argument("prefix", text(CMAP_KEY_MAX, empty=True), False, ""), _MAP), _list),
     Request(
         "cmap_track",
-        (Argument("prefix", text(CMAP_KEY_MAX, empty=True), False, ""), Argument("exact", BOOLEAN, False, False)),
+        (Argument("prefix", text(CMAP_KEY_MAX, empty=True), False, ""), Argument("exact", BOOLEAN, False, False), _MAP),
         _track,
     ),
 )

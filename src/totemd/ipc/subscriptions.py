@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from totemd.ipc.events import cmap_map, deliver_prefix, fragment_map, members_map
 from totemd.ipc.frames import frame_head
 from totemd.limits import FRAME_SIZE_MAX
-from totemd.services.cmap import CmapChanged
+from totemd.services.cmap import Cmap, CmapChanged, Statistics
 from totemd.services.cpg import CpgDelivered, CpgMembershipChanged, CpgPartialDelivered
 
 if TYPE_CHECKING:
@@ -67,9 +67,10 @@ class GroupSubscription:
 class CmapSubscription:
     """A tracker of keys."""
 
-    def __init__(self, session: "Session", ident: int) -> None:
+    def __init__(self, session: "Session", ident: int, tracked: Cmap | Statistics) -> None:
         self._session = session
         self._ident = ident
+        self._tracked = tracked
 
     def push(self, event: object) -> None:
         """Queue a change of a key."""
@@ -78,7 +79,7 @@ class CmapSubscription:
 
     def disconnect(self) -> None:
         """Track no more."""
-        self._session.services.cmap.disconnect(self)
+        self._tracked.disconnect(self)
 
 
 class ShutdownCaller:

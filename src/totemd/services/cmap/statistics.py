@@ -99,6 +99,10 @@ class Statistics:
                 if entry is not None:
                     yield key, entry
 
+    def iterate(self, prefix: str = "") -> list[tuple[str, CmapEntry]]:
+        """A snapshot of all keys with the prefix, in ASCII order."""
+        return list(self.walk(prefix))
+
     def track(self, listener: Listener, key: str, kinds: TrackKind = ALL_KINDS, *, prefix: bool = False) -> int:
         """Have `CmapChanged` pushed: for a key's values, every 1.5 s at most; for a prefix, of keys that come and go.
 
