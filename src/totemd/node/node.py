@@ -31,7 +31,7 @@ from totemd.node.gate import Gate
 from totemd.node.host import ServiceHost
 from totemd.node.keys import Traffic, publish_knet_defaults, publish_services
 from totemd.node.settings import LiveSettings
-from totemd.node.statistics import PAUSES_PREFIX, QUEUE_PREFIX, RING_PREFIX, PausesSource, QueueSource, RingSource
+from totemd.node.statistics import add_sources
 from totemd.node.timers import Timers
 from totemd.qb.sessions import QbSessions
 from totemd.services.base import Listener, Service
@@ -152,11 +152,7 @@ class Node:
         """What the shell counts and nobody else sees, for `stats`."""
         self.clock_ahead_s = 0.0
         """What the time of day has more than the clock of the inputs, where somebody knows: for statistics alone."""
-        self._pauses = PausesSource()
-        statistics = self.cmap.statistics
-        statistics.add_source(RING_PREFIX, RingSource(self), cleared_by="totem")
-        statistics.add_source(QUEUE_PREFIX, QueueSource(self), cleared_by="totem")
-        statistics.add_source(PAUSES_PREFIX, self._pauses, cleared_by="schedmiss")
+        self._pauses = add_sources(self)
 
     # Inputs
 
@@ -179,7 +175,7 @@ class Node:
             self.log(
                 "warning", "MAIN", f"this process was not scheduled for {late:.1f} s; joins from before are ignored"
             )
-            self._remember_pause(now, late)
+            self._pauses.add(int((now + self.clock_ahead_s) * 1000), late * 1000)
         self.now = now
         if len(datagrams) == 1 and self.pass_plain_token(*datagrams[0], now):
             return
@@ -199,11 +195,6 @@ class Node:
             self.ring.receive(packet, now)
         if exhausted:
             self._stale_joins = False
-
-    def _remember_pause(self, now: float, late_s: float) -> None:
-        known = set(self._pauses.names())
-        self._pauses.add(int((now + self.clock_ahead_s) * 1000), late_s * 1000)
-        self.cmap.statistics.came([name for name in self._pauses.names() if name not in known])
 
     def pass_plain_token(self, data: bytes, source: str, now: float) -> bool:
         """Take a single datagram if it is a token that needs no more than to be passed on: nothing else happens then,

@@ -9,6 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 from totemd.config.model import CmapEntry, CmapType
+from totemd.services.cmap import Statistics
 from totemd.totem.stats import RingStats
 
 if TYPE_CHECKING:
@@ -96,12 +97,15 @@ class QueueSource:
 class PausesSource:
     """stats.schedmiss: when this process was last kept from running, the newest first."""
 
-    def __init__(self) -> None:
+    def __init__(self, statistics: Statistics) -> None:
+        self._statistics = statistics
         self._pauses: deque[tuple[int, float]] = deque(maxlen=PAUSES_MAX)
 
     def add(self, at_ms: int, late_ms: float) -> None:
-        """Remember a pause; `at_ms` by the node's own clock, which begins at any time."""
+        """Remember a pause that ended at `at_ms` by the time of day, where that is known."""
+        known = set(self.names())
         self._pauses.appendleft((at_ms, late_ms))
+        self._statistics.came([name for name in self.names() if name not in known])
 
     def names(self) -> Iterable[str]:
         return sorted(self._read())
@@ -112,12 +116,19 @@ class PausesSource:
     def clear(self) -> None:
         self._pauses.clear()
 
-    def __len__(self) -> int:
-        return len(self._pauses)
-
     def _read(self) -> Mapping[str, CmapEntry]:
         values = {}
         for number, (at_ms, late_ms) in enumerate(self._pauses):
             values[f"{PAUSES_PREFIX}{number}.timestamp"] = CmapEntry(CmapType.U64, at_ms)
             values[f"{PAUSES_PREFIX}{number}.delay"] = CmapEntry(CmapType.FLOAT, late_ms)
         return values
+
+
+def add_sources(node: "Node") -> PausesSource:
+    """Have all of it answered for the node; gives what pauses are to be told."""
+    statistics = node.cmap.statistics
+    pauses = PausesSource(statistics)
+    statistics.add_source(RING_PREFIX, RingSource(node), cleared_by="totem")
+    statistics.add_source(QUEUE_PREFIX, QueueSource(node), cleared_by="totem")
+    statistics.add_source(PAUSES_PREFIX, pauses, cleared_by="schedmiss")
+    return pauses
