@@ -1,5 +1,7 @@
 """What a node says of itself before its first ring and alone in it, and how its services use it."""
 
+import errno
+
 import msgpack
 import pytest
 
@@ -160,3 +162,12 @@ def test_who_comes_while_the_node_stops_is_sent_away(formed: Lone) -> None:
     output = b"".join(session.take_output())
     assert b"the daemon stops" in output
     assert b"hello" not in output
+
+
+def test_libraries_are_served_from_the_first_synchronization_to_the_end(formed: Lone) -> None:
+    root = Credentials(1, 0, 0)
+    assert Lone().node.qb.refusal(root) == errno.EAGAIN
+    assert formed.node.qb.refusal(root) == 0
+    assert formed.node.qb.refusal(Credentials(1, 4321, 4321)) == errno.EACCES
+    formed.node.leave(formed.now)
+    assert formed.node.qb.refusal(root) == errno.EAGAIN

@@ -17,6 +17,7 @@ from totemd.errors import MachineError
 from totemd.ipc import outbox
 from totemd.ipc.frames import REPLY_BOUNDS, Frame, FrameDecoder, encode_frame
 from totemd.ipc.ports import Credentials
+from totemd.limits import CLIENTS_MAX
 from totemd.node import Node
 from totemd.node.effects import NodeEffect
 from totemd.shell import clients
@@ -361,14 +362,14 @@ def test_clients_cannot_take_all_descriptors(
     """The disk and the interface's watch need some: without them the node would have to leave the ring."""
     monkeypatch.setattr(resource, "getrlimit", lambda which: limits)
     monkeypatch.setattr(resource, "setrlimit", lambda which, wanted: None)
-    assert connections_max() == allowed
+    assert connections_max(CLIENTS_MAX) == allowed
 
 
 def test_more_descriptors_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [(256, 4096)]
     monkeypatch.setattr(resource, "getrlimit", lambda which: now[-1])
     monkeypatch.setattr(resource, "setrlimit", lambda which, wanted: now.append(wanted))
-    assert connections_max() == 1000
+    assert connections_max(CLIENTS_MAX) == 1000
     assert now[-1] == (1064, 4096)
 
 

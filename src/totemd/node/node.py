@@ -88,7 +88,7 @@ class Node:
         self.gate = Gate(self.nodeid, configuration)
         self.synchronizing = True
         self.served = False
-        """True once a synchronization has completed: before that there is nothing to tell clients."""
+        """From the first synchronization to the end: before and behind there is nothing to tell clients."""
         self.refused = False
         """Whether a service has found the send queue full since its last chance to try again."""
         self.membership: ConfigurationChanged | None = None
@@ -385,6 +385,7 @@ class Node:
         if self._ended:
             return
         self._ended = True
+        self.served = False
         self.log("notice" if status == 0 else "err", "MAIN", f"stopping: {reason}")
         for session in self._sessions:
             session.close(f"the daemon stops: {reason}")

@@ -16,7 +16,7 @@ class NodeState(Protocol):
 
     synchronizing: bool
     served: bool
-    """True once a synchronization has completed."""
+    """True once a synchronization has completed, until the node stops."""
 
     @property
     def queue_critical(self) -> bool:

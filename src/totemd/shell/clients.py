@@ -97,7 +97,7 @@ class Clients:
         self._full: set[Connection] = set()
         self._pump = pump
         self._connections: set[Connection] = set()
-        self._connections_max = connections_max()
+        self._connections_max = connections_max(CLIENTS_MAX)
         self._ending = False
 
     async def serve(self) -> None:
@@ -233,19 +233,20 @@ class Clients:
             await connection.flush_all()
 
 
-def connections_max() -> int:
-    """How many connections this process may have, after asking for enough descriptors (setrlimit(2))."""
+def connections_max(wanted: int, *, each: int = 1, others: int = 0) -> int:
+    """How many connections that take `each` so many descriptors this process may have, up to `wanted`, after asking for
+    enough (setrlimit(2)). `others` is what others may take: half of all, if there are less than enough."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = CLIENTS_MAX + DESCRIPTORS_RESERVED
-    if soft != resource.RLIM_INFINITY and soft < wanted:
+    asked = each * wanted + others + DESCRIPTORS_RESERVED
+    if soft != resource.RLIM_INFINITY and soft < asked:
         with suppress(OSError, ValueError):
             resource.setrlimit(
-                resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(hard, wanted), hard)
+                resource.RLIMIT_NOFILE, (asked if hard == resource.RLIM_INFINITY else min(hard, asked), hard)
             )
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
-        return CLIENTS_MAX
-    return max(1, min(CLIENTS_MAX, soft - DESCRIPTORS_RESERVED))
+        return wanted
+    return max(1, min(wanted, (soft - min(others, soft // 2) - DESCRIPTORS_RESERVED) // each))
 
 
 def refuse(sock: socket.socket, message: str) -> None:

@@ -16,23 +16,29 @@ import trio
 from totemd.config.model import SystemSettings
 from totemd.errors import BadRing, MachineError
 from totemd.ipc.ports import Credentials
-from totemd.limits import QB_CLIENTS_MAX
+from totemd.limits import CLIENTS_MAX, QB_CLIENTS_MAX
 from totemd.node import Node
 from totemd.qb import handshake
 from totemd.qb.api import QbService
 from totemd.qb.handshake import ConnectionType
 from totemd.qb.services import QB_SERVICES
 from totemd.qb.session import QbSession
+from totemd.shell.clients import connections_max
 from totemd.shell.processes import process_name
 from totemd.shell.qb_connection import MemoryConnection, MemoryLink, QbConnection
 from totemd.shell.qb_datagrams import DatagramConnection, Datagrams
 from totemd.shell.qb_memory import SharedMemory, check_machine, sweep
 from totemd.shell.qb_sockets import QbSockets, receive_with_credentials
+from totemd.shell.shared_buffers import OPEN_MAX
 
 HANDSHAKE_S: Final = 10.0
 """How long a client may take to say what it wants."""
 STRANGERS_MAX: Final = 200
 """Connections in their handshake; more wait to be accepted."""
+DESCRIPTORS_EACH: Final = 7
+"""Of one connection: its stream and six files."""
+DESCRIPTORS_OTHERS: Final = CLIENTS_MAX + STRANGERS_MAX + OPEN_MAX
+"""What the native socket's clients, those who are not let in yet, and buffers of multicasts may take."""
 RETRY_S: Final = (0.002, 0.05)
 """How soon, and how late at most, a full ring is looked at again: nothing tells when a client has read."""
 
@@ -57,7 +63,7 @@ class QbClients:
         """Those that have requests to be handled."""
         self._work = trio.Event()
         self._strangers = 0
-        self._connections_max = connections_max()
+        self._connections_max = connections_max(QB_CLIENTS_MAX, each=DESCRIPTORS_EACH, others=DESCRIPTORS_OTHERS)
         if sockets is not None:
             for listener in sockets.by_name.values():
                 hot.register(listener.fileno(), select.EPOLLIN)
@@ -297,8 +303,3 @@ def open_qb_sockets(node: Node, settings: SystemSettings) -> QbSockets | None:
     if removed:
         node.log("info", "IPC", f"removed the shared memory of {removed} connections to daemons that are gone")
     return sockets
-
-
-def connections_max() -> int:
-    """How many connections this process may have, after asking for enough descriptors (setrlimit(2))."""
-    return QB_CLIENTS_MAX
