@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,7 @@ def calls(lab: Lab) -> str:
             tool(lab, 2, "corosync-quorumtool", "-s"),
             tool(lab, 2, "corosync-quorumtool", "-p"),
             play(lab, 2, OTHER_NODE),
+            tool(lab, 1, "corosync-quorumtool", "-f"),
             play(lab, 1, UNREGISTER),
             tool(lab, 1, "corosync-quorumtool", "-s"),
         ]
@@ -116,9 +118,14 @@ def calls(lab: Lab) -> str:
 
 
 @again_when_a_real_node_aborts
-@pytest.mark.parametrize("section", ["model: net\n        votes: 1", "model: net"])
-def test_a_device_is_answered_as_by_corosync(make_lab: LabMaker, section: str) -> None:
-    real, ours = (calls(configured(make_lab(kind * 2, SETTINGS), section)) for kind in "CT")
+@pytest.mark.parametrize(
+    ("section", "quorum"),
+    [("model: net\n        votes: 1", {"expected_votes": "3"}), ("model: net", {})],
+    ids=["given", "derived"],
+)
+def test_a_device_is_answered_as_by_corosync(make_lab: LabMaker, section: str, quorum: dict[str, str]) -> None:
+    settings = replace(SETTINGS, quorum=quorum)
+    real, ours = (calls(configured(make_lab(kind * 2, settings), section)) for kind in "CT")
     assert "Qdevice" in real
     assert ours == real
 

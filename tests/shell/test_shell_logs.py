@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from totemd.config.model import LoggingSettings
 from totemd.shell import logs
 from totemd.shell.logs import DIFFERENT_PER_PERIOD, LEVELS, REPEATS_PER_PERIOD, Logger
 
+PATIENCE_S = 10.0
 QUIET = LoggingSettings(to_syslog=False, to_stderr=False, timestamp=False)
 
 
@@ -39,6 +41,25 @@ def test_only_what_is_urgent_enough_is_written(log_file: Path, least: str) -> No
     lines = written(log_file, each_level, logfile_level=least)
     wanted = [level for level in LEVELS if LEVELS[level] <= LEVELS[least]]
     assert [line.split()[0] for line in lines] == wanted
+
+
+def test_a_log_file_that_was_moved_away_is_opened_anew(log_file: Path) -> None:
+    rotated = log_file.with_name("log.1")
+
+    def log(logger: Logger) -> None:
+        logger.log("info", "MAIN", "before")
+        deadline = time.monotonic() + PATIENCE_S
+        while not (log_file.exists() and "before" in log_file.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        log_file.rename(rotated)
+        logger.log("info", "MAIN", "goes on in the old file")
+        logger.reopen()
+        logger.log("info", "MAIN", "after")
+
+    lines = written(log_file, log)
+    assert lines[-1] == "info    [MAIN  ] after"
+    assert "after" not in rotated.read_text()
 
 
 def test_debug_writes_all(log_file: Path) -> None:
@@ -148,6 +169,7 @@ def test_files_are_closed_when_they_are_replaced(tmp_path: Path) -> None:
 
 STUCK = """
 import sys
+import time
 from totemd.config.model import LoggingSettings
 from totemd.shell.logs import Logger
 logger = Logger(LoggingSettings(to_syslog=False))
