@@ -378,3 +378,37 @@ def test_a_map_is_not_changed_under_iterators_and_trackers(client: Client) -> No
     assert client.set("stats.clear.all", U8, b"\1") is Code.OK
     assert chosen(0) is Code.OK
     assert client.set("a.b", U8, b"\1") is Code.OK
+
+
+KEYS = ("a.b", "a.c", "a.b.d", "b.x")
+STEPS = st.lists(
+    st.tuples(st.sampled_from(("set", "delete", "adjust")), st.sampled_from(KEYS), st.binary(max_size=4)), max_size=40
+)
+
+
+@given(STEPS)
+def test_events_rebuild_the_map(steps: list[tuple[str, str, bytes]]) -> None:
+    """A program that applies what its trackers tell it has what the daemon has; nothing is told when nothing changes."""
+    world = World()
+    client, watcher = Client(world.services, SERVICE), Client(world.services, SERVICE)
+    watcher.track("a.", ALL | PREFIX)
+    mirror: dict[str, tuple[int, bytes]] = {}
+    for action, key, data in steps:
+        if action == "set":
+            client.set(key, U32 if len(data) == 4 else BINARY, data)
+        elif action == "delete":
+            client.code(DELETE, name(key))
+        else:
+            client.code(ADJUST, name(key) + u64(len(data)))
+    for _, kind, key, new, old in watcher.told():
+        assert mirror.get(key, (0, b"")) == old != new
+        assert (kind == TrackKind.ADD) == (key not in mirror)
+        if kind == TrackKind.DELETE:
+            del mirror[key]
+        else:
+            mirror[key] = new
+    there = client.keys("a.")
+    assert there == sorted(mirror)
+    for key in there:
+        reply = client.get(key, 4)
+        assert (reply.type, reply.value[: reply.length]) == mirror[key]
