@@ -388,7 +388,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_events_rebuild_the_map(steps: list[tuple[str, str, bytes]]) -> None:
-    """A program that applies what its trackers tell it has what the daemon has; nothing is told when nothing changes."""
+    """A program that applies what its trackers tell it has what the daemon has; it is told of changes alone."""
     world = World()
     client, watcher = Client(world.services, SERVICE), Client(world.services, SERVICE)
     watcher.track("a.", ALL | PREFIX)
