@@ -160,6 +160,14 @@ def test_broadcast(load_conf: Load, conf: Conf) -> None:
     assert "totem.interface.0.mcastaddr" not in loaded.entries
 
 
+def test_front_for_corosyncs_libraries(load_conf: Load, conf: Conf) -> None:
+    defaults = load_conf(conf()).system
+    assert (defaults.qb_ipc, defaults.qb_ipc_type) == (True, "native")
+    loaded = load_conf(conf(rest="system {\nqb_ipc: no\nqb_ipc_type: socket\n}"))
+    assert (loaded.system.qb_ipc, loaded.system.qb_ipc_type) == (False, "socket")
+    assert loaded.warnings == ()
+
+
 def test_state_dir_and_transport_options(load_conf: Load, conf: Conf) -> None:
     text = conf(
         totem="transport: udp\ncluster_name: c\nblock_unlisted_ips: no\nnetmtu: 9000",

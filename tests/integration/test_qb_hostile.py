@@ -1,6 +1,7 @@
 """Clients of corosync's libraries that come in crowds, crash, or spoil what they share with the daemon."""
 
 import errno
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -145,6 +146,30 @@ def test_nothing_is_lost_by_a_sender_that_does_not_stop(make_lab: LabMaker, kind
     client(node, "killed", 5)
     assert nothing_left(node, before)
     assert "disconnected" not in node.log_text()
+
+
+def test_nothing_is_lost_while_the_ring_changes(make_lab: LabMaker) -> None:
+    """Multicasts that come while the nodes synchronize wait; their sender has been told that they were sent."""
+    lab = make_lab("TT", RingSettings(token_ms=800, token_coefficient_ms=0))
+    lab.start()
+    lab.wait_formed()
+    first, second = lab.nodes
+    sender = subprocess.Popen(
+        first.place.command([sys.executable, str(PROGRAM), "stream", "30000"]), stderr=subprocess.PIPE, text=True
+    )
+    for _ in range(3):
+        second.kill()
+        lab.wait_formed()
+        second.start()
+        lab.wait_formed()
+    _, errors = sender.communicate(timeout=120)
+    assert (sender.returncode, errors) == (0, "")
+
+
+def test_client_that_does_not_read_is_cut_off(make_lab: LabMaker) -> None:
+    node = lone_node(make_lab).node(1)
+    assert client(node, "deaf", 45) == "ENOTCONN\n"
+    assert re.search(r"a client of cpg \(process \d+, user 0\) was disconnected: client does not read", node.log_text())
 
 
 def test_daemon_that_is_told_not_to_serve_libraries(make_lab: LabMaker) -> None:

@@ -325,6 +325,24 @@ def _streams(count: int) -> None:
     _stream(12, 1_000_000)
 
 
+def _deaf(count: int) -> None:
+    """One member of a group does not read what the other one multicasts; what it is told at last."""
+    deaf, sender = QbClient("cpg"), QbClient("cpg")
+    deaf.call(join_request(b"deaf", 1), 24)
+    sender.call(join_request(b"deaf", 2), 24)
+    for _ in range(count):
+        while sender.send(multicast_request(bytes(1_000_000))) == -errno.EAGAIN:
+            time.sleep(0.001)
+        while struct.unpack_from("=i", sender.event())[0] != DELIVER:
+            pass
+    try:
+        while deaf.event():
+            pass
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+    check_answer(sender.call(request(LOCAL_GET), 32))
+
+
 def _kind(_: int) -> None:
     client = RawClient("cpg")
     print(client.kind)
@@ -345,6 +363,7 @@ def _user(uid: int) -> None:
 
 PARTS = {
     "connect": _connect,
+    "deaf": _deaf,
     "hostile": _hostile,
     "killed": _killed,
     "kind": _kind,

@@ -14,7 +14,7 @@ from totemd.shell.qb_memory import SharedMemory
 
 NOTICES_PER_TURN: Final = 64
 """Bytes read from a stream at once."""
-REQUESTS_PER_TURN: Final = 16
+REQUESTS_PER_TURN: Final = 8
 """Requests of one client before others, and the ring, have their turn."""
 UNSERVED_MAX: Final = 1_000_000
 """Requests that a client may announce ahead; a ring has no room for so many."""
