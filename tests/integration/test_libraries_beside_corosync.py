@@ -439,7 +439,9 @@ def cmap_events(stage: Stage) -> None:
     for number in range(200):
         b.call(f"set 0 w.key 12 {number} 10000")
     calls(b, "delete 0 w.key")
-    calls(a, "readable 0", "dispatch 0 1", "dispatch 0 2", "dispatch 0 4", "auto 0 1")
+    calls(a, "readable 0", "dispatch 0 1", "auto 0 1")
+    a.event("track 4 event 1 w.key")
+    calls(a, "auto 0 0", "readable 0", "dispatch 0 4", "dispatch 0 2")
 
 
 @scenario
