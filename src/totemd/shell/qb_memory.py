@@ -9,12 +9,15 @@ sake one page of each header is mapped.
 """
 
 import ctypes
+import errno
 import os
 import platform
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from struct import Struct
 from typing import Final
@@ -49,9 +52,6 @@ _LIBC.mmap.argtypes = [
 ]  # fmt: skip
 _LIBC.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 _LIBC.syscall.restype = ctypes.c_long
-_LIBC.syscall.argtypes = [
-    ctypes.c_long, ctypes.c_void_p, ctypes.c_long, ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_long,
-]  # fmt: skip
 _SYSCALL: Final = _LIBC.syscall
 _FUTEX: Final = _FUTEX_NUMBERS.get(platform.machine(), -1) if sys.maxsize > 1 << 32 else -1
 _NO_MAP: Final = ctypes.c_void_p(-1).value
@@ -59,9 +59,6 @@ _NO_MAP: Final = ctypes.c_void_p(-1).value
 
 def _operation(step: int) -> int:
     return _ADD | _LESS_THAN | (step & 0xFFF) << 12
-
-
-_ADD_ONE: Final = _operation(1)
 
 
 class SharedFile:
@@ -90,27 +87,42 @@ class SharedFile:
 class SharedSemaphore:
     """The semaphore in a ring's header."""
 
-    __slots__ = ("_address", "_file", "_page")
+    __slots__ = ("_add_one", "_file", "_page", "_take_one")
 
     def __init__(self, descriptor: int) -> None:
         """`descriptor`: of the header, which is long enough. MachineError if it cannot be mapped."""
         self._file = SharedFile(descriptor)
         begin = ring.SEMAPHORE // ring.PAGE * ring.PAGE
-        self._page: int | None = _LIBC.mmap(None, ring.PAGE, _READ_WRITE, _SHARED, descriptor, begin)
-        if self._page in (None, _NO_MAP):
+        page: int | None = _LIBC.mmap(None, ring.PAGE, _READ_WRITE, _SHARED, descriptor, begin)
+        if page is None or page == _NO_MAP:
             raise MachineError(f"cannot map shared memory: {os.strerror(ctypes.get_errno())}")
-        assert self._page is not None
-        self._address = self._page + ring.SEMAPHORE - begin
+        self._page: int | None = page
+        # Made here, for this is in every message's way.
+        self._add_one = self._adding(1)
+        self._take_one = self._adding(-1)
+
+    def _adding(self, step: int) -> Callable[[], int]:
+        """A system call that adds `step` to the count, and wakes who waits for it."""
+        if self._page is None:
+            return _no_semaphore
+        address = ctypes.c_void_p(self._page + ring.SEMAPHORE % ring.PAGE)
+        numbers = (_FUTEX, _WAKE_OP, 1 if step > 0 else 0, 0, _operation(step))
+        number, operation, waiters, none, change = map(ctypes.c_long, numbers)
+        return partial(_SYSCALL, number, address, operation, waiters, none, address, change)
 
     def post(self) -> None:
-        if _SYSCALL(_FUTEX, self._address, _WAKE_OP, 1, 0, self._address, _ADD_ONE) < 0:
-            raise BadRing(f"a ring's semaphore is gone: {os.strerror(ctypes.get_errno())}")
+        if self._add_one() < 0:
+            raise _gone()
 
     def take(self, count: int) -> None:
+        if count == 1:
+            if self._take_one() < 0:
+                raise _gone()
+            return
         while count:
             step = min(count, _STEP_MAX)
-            if _SYSCALL(_FUTEX, self._address, _WAKE_OP, 0, 0, self._address, _operation(-step)) < 0:
-                raise BadRing(f"a ring's semaphore is gone: {os.strerror(ctypes.get_errno())}")
+            if self._adding(-step)() < 0:
+                raise _gone()
             count -= step
 
     def value(self) -> int:
@@ -125,7 +137,16 @@ class SharedSemaphore:
         if self._page is not None:
             _LIBC.munmap(self._page, ring.PAGE)
             self._page = None
-            self._address = 0
+            self._add_one = self._take_one = _no_semaphore
+
+
+def _no_semaphore() -> int:
+    ctypes.set_errno(errno.EFAULT)
+    return -1
+
+
+def _gone() -> BadRing:
+    return BadRing(f"a ring's semaphore is gone: {os.strerror(ctypes.get_errno())}")
 
 
 def new_semaphore(value: int = 0) -> bytes:
