@@ -176,6 +176,7 @@ logging {{
 }}
 system {{
     sched_rr: no
+    qb_ipc: no
 }}
 """
 
