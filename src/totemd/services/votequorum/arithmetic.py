@@ -101,9 +101,11 @@ def recalculate(electorate: Electorate, *, allow_decrease: bool = False, by_curr
     max_expected = 0
     if by_current_nodes:
         max_expected = len(present) + (electorate.device_votes > 0)
-        if electorate.settings.allow_downscale and allow_decrease:
-            max_expected = max(max_expected, electorate.expected_barrier)
-    quorum = calculate_quorum(electorate, allow_decrease=allow_decrease, max_expected=max_expected)
+    least = max_expected
+    if by_current_nodes and electorate.settings.allow_downscale and allow_decrease:
+        # Quorum stays above the barrier; what peers are told to expect does not, as with corosync.
+        least = max(max_expected, electorate.expected_barrier)
+    quorum = calculate_quorum(electorate, allow_decrease=allow_decrease, max_expected=least)
     if max_expected:
         electorate = expect(electorate, max_expected)
     return are_we_quorate(replace(electorate, quorum=quorum))
