@@ -1,5 +1,6 @@
 """Fixtures of the integration tests, and when they are skipped."""
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -9,6 +10,7 @@ import pytest
 
 from totemd_lab.configuration import RingSettings
 from totemd_lab.loads import SOURCE, compile_client
+from totemd_lab.players import compile_players
 from totemd_lab.requirements import require
 from totemd_lab.ring import Lab, LabMaker, free_udp_port
 
@@ -22,6 +24,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def libcpg_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The load program for corosync nodes."""
     return compile_client(SOURCE, tmp_path_factory.mktemp("bin"))
+
+
+@pytest.fixture(scope="session")
+def programs() -> Iterator[Path]:
+    """The programs that are led call by call, where every user can reach them."""
+    with tempfile.TemporaryDirectory(prefix="totemd-players-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        compile_players(directory)
+        yield directory
 
 
 @pytest.fixture

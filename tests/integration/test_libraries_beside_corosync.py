@@ -6,8 +6,6 @@ what they write down. DELIBERATE lists what totemd does better, with the reason;
 
 import itertools
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +14,7 @@ import pytest
 
 from totemd_lab.beside import Beside, Mask, wait_ready
 from totemd_lab.faults import heal, partition
-from totemd_lab.players import LIBRARIES, MASKS, Player, Stage, compile_players
+from totemd_lab.players import LIBRARIES, MASKS, Player, Stage
 from totemd_lab.ring import Lab
 
 pytestmark = [pytest.mark.root, pytest.mark.corosync]
@@ -56,16 +54,6 @@ def beside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beside]:
     """Both clusters."""
     with closing(Beside(tmp_path_factory.mktemp("beside"))) as both:
         yield both
-
-
-@pytest.fixture(scope="module")
-def programs() -> Iterator[Path]:
-    """The programs, where every user can reach them."""
-    directory = Path(tempfile.mkdtemp(prefix="totemd-players-"))
-    directory.chmod(0o755)
-    compile_players(directory)
-    yield directory
-    shutil.rmtree(directory)
 
 
 @pytest.mark.parametrize("play", scenarios, ids=lambda play: play.__name__)

@@ -8,12 +8,14 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from totemd_lab.beside import Beside, Mask, tool, wait_ready
-from totemd_lab.ring import Lab
+from totemd_lab.beside import SETTINGS, SUBJECT, Beside, Mask, difference, masked, tool, wait_ready
+from totemd_lab.players import Stage
+from totemd_lab.ring import Lab, LabMaker, wait_until
 from totemd_lab.tools import Do, Run, Script, edit, leave_and_return, restore, runs, transcript, watching
 
 pytestmark = [pytest.mark.root, pytest.mark.corosync]
@@ -30,9 +32,7 @@ MASKS = [
 
 LIST_MASKS = [
     *MASKS,
-    Mask(
-        r"^internal_configuration\.service\.[467]\..*\n", "", "the services pload, mon and wd are corosync's alone"
-    ),
+    Mask(r"^internal_configuration\.service\.[467]\..*\n", "", "the services pload, mon and wd are corosync's alone"),
     Mask(r"^runtime\.services\.(pload|mon|wd)\..*\n", "", "the same"),
     Mask(r"^(runtime\.services\.\w+\.\d\.[rt]x \(u64\)) = .*$", r"\1 = COUNT", "messages so far; depends on the past"),
     Mask(r"^(runtime\.members\.\d\.join_count \(u32\)) = .*$", r"\1 = COUNT", "depends on the past"),
@@ -521,6 +521,69 @@ def test_same_monitor(beside: Beside, files: Path) -> None:
         return watch.text()
 
     beside.compare(script, MASKS)
+
+
+@pytest.mark.parametrize("options", ["", "-n", "-d :", "-e", "-ne", "-d ', ' -e", "-d", "-h", "-Z"])
+def test_same_groups(beside: Beside, programs: Path, files: Path, options: str) -> None:
+    groups = {
+        "A": (1, "plain"),
+        "B": (2, "plain"),
+        "C": (3, "zero%00"),
+        "D": (1, "back%5cslash%c3%bc%0a"),
+        "E": (1, "plain"),
+    }
+
+    def script(lab: Lab) -> str:
+        with closing(Stage(lab, programs, files)) as stage:
+            for name, (node, group) in groups.items():
+                player = stage.player(name, "cpg", node)
+                player.call("open 0")
+                player.call(f"join 0 {group}")
+                player.event("members 0")
+            # The last join has to be known everywhere.
+            assert wait_until(lambda: tool(lab.node(2), ["corosync-cpgtool"]).out.count("(10.78.") == len(groups), 10)
+            text = transcript(lab, [*runs(f"corosync-cpgtool {options}"), *runs("corosync-cpgtool", node=2)])
+            return stage.anonymous(text)
+
+    beside.compare(script, GROUP_MASKS)
+
+
+GROUP_MASKS = [*MASKS, Mask(r"^\t *PID_(\w)", r"\tPID_\1", "process ids are right-aligned")]
+
+QUORUM_SETTINGS = [
+    {"two_node": "1"},
+    {"two_node": "1", "wait_for_all": "0"},
+    {"wait_for_all": "1"},
+    {"auto_tie_breaker": "1"},
+    {"auto_tie_breaker": "1", "auto_tie_breaker_node": "highest", "wait_for_all": "1"},
+    {"last_man_standing": "1", "allow_downscale": "1"},
+    {"expected_votes": "5"},
+]
+
+
+@pytest.mark.parametrize("quorum", QUORUM_SETTINGS, ids=lambda quorum: "-".join(quorum))
+def test_same_quorum_of_two(make_lab: LabMaker, quorum: dict[str, str]) -> None:
+    """Status and keys with the settings of votequorum(5): both nodes, one, both again."""
+    commands = ["corosync-quorumtool -s", "corosync-quorumtool -lp", "corosync-cmapctl runtime.votequorum. quorum."]
+    texts = []
+    for kind in ("C", SUBJECT):
+        lab = make_lab(kind * 2, replace(SETTINGS, quorum=quorum))
+        lab.start()
+        lab.wait_formed()
+        served = [Run("corosync-quorumtool -s", node, until="^Total votes: +2$") for node in (1, 2)]
+        alone = [Run("corosync-quorumtool -s", until="^Total votes: +1$")]
+        script = [*served, *runs(*commands), down(2), *alone, *runs(*commands), _start(2), *served, *runs(*commands)]
+        texts.append(masked(transcript(lab, script), MASKS))
+        lab.close()
+    assert not difference(texts[0], texts[1])
+
+
+def _start(nodeid: int) -> Do:
+    def come(lab: Lab) -> None:
+        lab.start([lab.node(nodeid)])
+        lab.wait_formed()
+
+    return Do(come)
 
 
 NOTIFYD_MASKS = [

@@ -42,6 +42,12 @@ def masked(text: str, masks: Iterable[Mask]) -> str:
     return text
 
 
+def difference(expected: str, got: str) -> str:
+    """How the real cluster's text and the other's differ; empty if they do not."""
+    lines = difflib.unified_diff(expected.splitlines(), got.splitlines(), "corosync", "totemd", lineterm="", n=4)
+    return "\n".join(lines)
+
+
 class Cluster:
     """One of the two: a formed ring whose clients of corosync's sockets are served."""
 
@@ -105,10 +111,8 @@ class Beside:
         """Play the script on both and compare its text. Raises AssertionError with the lines that differ."""
         expected = masked(self.real.play(script), masks)
         got = masked(self.subject.play(script), masks)
-        lines = difflib.unified_diff(expected.splitlines(), got.splitlines(), "corosync", "totemd", lineterm="", n=4)
-        difference = "\n".join(lines)
-        if difference:
-            raise AssertionError(f"not the same:\n{difference}")
+        if found := difference(expected, got):
+            raise AssertionError(f"not the same:\n{found}")
 
     def close(self) -> None:
         """Remove both."""

@@ -93,6 +93,12 @@ class Stage:
             text = re.sub(rf"\b(\d+):{player.pid}\b", rf"\1:{name}", text)
         return text
 
+    def anonymous(self, text: str) -> str:
+        """A tool's output with the players' names instead of their process ids."""
+        for name, player in self._players.items():
+            text = re.sub(rf"\b{player.pid}\b", f"PID_{name}", text)
+        return text
+
     def _shown(self) -> dict[str, Player]:
         return {name: player for name, player in self._players.items() if not name.startswith("_")}
 
