@@ -176,11 +176,11 @@ class QbClients:
             stream.send(handshake.refuse(errno.ENOMEM))
             return False
         self._by_session[connection.session] = connection
-        for descriptor in connection.descriptors:
-            self.by_descriptor[descriptor] = connection
-            for epoll in (self._hot, self._cold):
-                epoll.register(descriptor, select.EPOLLIN)
         try:
+            for descriptor in connection.descriptors:
+                self.by_descriptor[descriptor] = connection
+                for epoll in (self._hot, self._cold):
+                    epoll.register(descriptor, select.EPOLLIN)
             whole = stream.send(reply) == len(reply)
         except OSError:
             whole = False
@@ -260,9 +260,11 @@ class QbClients:
         self._waiting.pop(connection, None)
         self._unfinished.pop(connection, None)
         for descriptor in connection.descriptors:
-            del self.by_descriptor[descriptor]
+            self.by_descriptor.pop(descriptor, None)
             for epoll in (self._hot, self._cold):
-                epoll.unregister(descriptor)
+                # Not there if the kernel had no memory to watch it.
+                with suppress(OSError):
+                    epoll.unregister(descriptor)
         self._node.set_time(trio.current_time())
         self._node.qb.close(session)
         connection.close()
