@@ -171,3 +171,30 @@ def test_libraries_are_served_from_the_first_synchronization_to_the_end(formed: 
     assert formed.node.qb.refusal(Credentials(1, 4321, 4321)) == errno.EACCES
     formed.node.leave(formed.now)
     assert formed.node.qb.refusal(root) == errno.EAGAIN
+
+
+def test_synchronization_waits_for_a_quorum_device_patiently_and_goes_on_without_it() -> None:
+    timeout_s = 100
+    lone = Lone(f"device {{\n model: net\n votes: 2\n sync_timeout: {timeout_s * 1000}\n}}\n")
+    node = lone.node
+    node.start(lone.now)
+    lone.run(10)
+    assert node.votequorum is not None
+    assert node.membership is not None
+    device = node.votequorum.device
+    device.register(b"net", lambda refusal: None)
+    lone.run(1)
+    device.poll(b"net", True, node.membership.ring)
+    lone.run(1)
+    assert node.quorum.get_quorate()
+    node.ring.gather_again("the test wants it", lone.now)
+    lone.run(5)
+    waiting, tokens = node.membership.ring, node.ring.stats.orf_token_tx
+    lone.run(timeout_s - 10)
+    assert node.synchronizing
+    assert node.membership.ring == waiting
+    assert node.ring.stats.orf_token_tx - tokens < 30 * timeout_s  # parked as in an idle ring
+    lone.run(10)
+    assert not node.synchronizing
+    assert node.membership.ring == waiting
+    assert not node.quorum.get_quorate()

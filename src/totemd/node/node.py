@@ -53,9 +53,10 @@ ReloadDone = Callable[[str | None], None]
 
 SYNC_PATIENCE_S = 60.0
 SYNC_PATIENCE_TOKEN_TIMEOUTS = 10
-"""A synchronization that gets no further for both so long, while the token goes round, never will: a message of it is
-not what its sender multicast, or a member does not answer. Then the ring is made anew. (A real node that has a quorum
-device may rightly take half a minute.)"""
+SYNC_PATIENCE_DEVICE_TIMEOUTS = 2
+"""A synchronization that gets no further for all of them so long, while the token goes round, never will: a message of
+it is not what its sender multicast, or a member does not answer. Then the ring is made anew. (A node that has a quorum
+device may rightly take as long as the device may, device.sync_timeout; half a minute if nothing is configured.)"""
 
 LEAVE_PATIENCE_S = 0.5
 """How long a clean shutdown waits for its farewell to the voters to be ordered."""
@@ -438,7 +439,11 @@ class Node:
     def _watch_synchronization(self) -> None:
         if self._ended:
             return
-        patience_s = max(SYNC_PATIENCE_S, SYNC_PATIENCE_TOKEN_TIMEOUTS * self.configuration.totem.token_timeout_s)
+        patience_s = max(
+            SYNC_PATIENCE_S,
+            SYNC_PATIENCE_TOKEN_TIMEOUTS * self.configuration.totem.token_timeout_s,
+            SYNC_PATIENCE_DEVICE_TIMEOUTS * self.configuration.quorum.device_sync_timeout_s,
+        )
         self._sync_progress = (self.sync.stats.started, self.sync.phase, self.sync.missing)
         self.timers.set("synchronization", self.now + patience_s, self._check_synchronization)
 

@@ -237,7 +237,8 @@ class SyncEngine:
             with self._collecting():
                 done = service.sync_process()
             if not done:
-                self._request_token()
+                # It waits for room in a full queue, and then the token is not parked, or for somebody outside of the
+                # ring (a quorum device), and then a token that were hurried would only heat the machine.
                 return
         self._phase = _BARRIER
         self._submit(encode_barrier(Barrier(ring)))

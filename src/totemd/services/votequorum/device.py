@@ -167,7 +167,9 @@ class QuorumDevice:
         both = NODE_QDEVICE_REGISTERED | NODE_QDEVICE_ALIVE
         self.holds_sync = self._flags & both == both
         if self.holds_sync:
-            self._host.set_timer(TIMER, self._owner.electorate.settings.device_sync_timeout_s, self._timed_out)
+            patience_s = self._owner.electorate.settings.device_sync_timeout_s
+            self._host.log("info", f"waiting {patience_s:g} s at most for the quorum device to poll for ring {ring}")
+            self._host.set_timer(TIMER, patience_s, self._timed_out)
 
     def _own_registration_delivered(self, name: bytes) -> None:
         # Every synchronization repeats the registration; nobody waits for that.
