@@ -111,8 +111,10 @@ class CfgFront:
         self._cfg.disconnect(self)
 
     def push(self, event: object) -> None:
-        """Queue a question about a shutdown, or that its time is over. libcfg makes a question of both, so a client is not
-        told when nobody wants the shutdown any more."""
+        """Queue a question about a shutdown, or that its time is over.
+
+        libcfg makes a question of both, so a client is not told when nobody wants the shutdown any more.
+        """
         if isinstance(event, ShutdownTested) and not event.caller_gone:
             code = Code.TIMEOUT if event.cancelled else Code.OK
             self._port.send_event(response(Reply.TESTSHUTDOWN, code, _TESTSHUTDOWN.pack(event.kind)))
