@@ -339,7 +339,7 @@ def _deaf(count: int) -> None:
         while deaf.event():
             pass
     except OSError as error:
-        print(errno.errorcode[error.errno])
+        print(errno.errorcode[error.errno or 0])
     check_answer(sender.call(request(LOCAL_GET), 32))
 
 
