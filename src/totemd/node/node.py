@@ -14,9 +14,8 @@ from collections.abc import Callable, Mapping
 from math import inf
 
 from totemd import __version__
-from totemd.config.model import CmapType, Configuration
-from totemd.config.reload import compare
-from totemd.errors import BadPacket, ServiceError
+from totemd.config.model import Configuration
+from totemd.errors import BadPacket
 from totemd.groups.api import QueueLevel
 from totemd.groups.layer import Groups
 from totemd.ids import NodeId, RingId
@@ -26,13 +25,17 @@ from totemd.ipc.services import Services
 from totemd.ipc.session import Session
 from totemd.node import status
 from totemd.node.arrival import Datagram, arrange
-from totemd.node.effects import Exit, NodeEffect, ReadConfiguration
+from totemd.node.effects import NodeEffect
+from totemd.node.ending import Ending
 from totemd.node.gate import Gate
 from totemd.node.host import ServiceHost
 from totemd.node.keys import Traffic, publish_knet_defaults, publish_services
+from totemd.node.patience import SyncPatience
+from totemd.node.reload import ReloadDone, Reloads
 from totemd.node.settings import LiveSettings
 from totemd.node.statistics import add_sources
 from totemd.node.timers import Timers
+from totemd.node.upcalls import Upcalls
 from totemd.qb.sessions import QbSessions
 from totemd.services.base import Listener, Service
 from totemd.services.cfg import Cfg
@@ -48,18 +51,6 @@ from totemd.totem.ring import Ring
 from totemd.wire.groups import SYNC_GROUP
 from totemd.wire.packets import Join
 from totemd.wire.service import decode_service_header
-
-ReloadDone = Callable[[str | None], None]
-
-SYNC_PATIENCE_S = 60.0
-SYNC_PATIENCE_TOKEN_TIMEOUTS = 10
-SYNC_PATIENCE_DEVICE_TIMEOUTS = 2
-"""A synchronization that gets no further for all of them so long, while the token goes round, never will: a message of
-it is not what its sender multicast, or a member does not answer. Then the ring is made anew. (A node that has a quorum
-device may rightly take as long as the device may, device.sync_timeout; half a minute if nothing is configured.)"""
-
-LEAVE_PATIENCE_S = 0.5
-"""How long a clean shutdown waits for its farewell to the voters to be ordered."""
 
 
 class Node:
@@ -95,15 +86,14 @@ class Node:
         self.membership: ConfigurationChanged | None = None
         self.membership_at = now
         self._membership_listeners: list[Listener] = []
-        self._reloads: list[ReloadDone] = []
-        self._sessions: dict[Session, None] = {}
-        self._leaving = False
-        self._ended = False
+        self.sessions: dict[Session, None] = {}
+        self._ending = Ending(self)
         self._asked_for = inf
         self._stale_joins = False
-        self._sync_progress: object = None
+        self._patience = SyncPatience(self)
+        self._reloads = Reloads(self)
 
-        upcalls = _Upcalls()
+        upcalls = Upcalls()
         self.ring = Ring(self.nodeid, configuration.totem, stored_ring_seq, upcalls, random, emit)
         self.groups = Groups(self.ring, self, self.ring.payload_size)
         upcalls.connect(self.groups)
@@ -133,7 +123,7 @@ class Node:
             self._synchronized,
             lambda level, text: self.log(level, "SYNC", text),
         )
-        self.access = AccessPolicy(own_uid, configuration.access, self._is_granted)
+        self.access = AccessPolicy(own_uid, configuration.access, self._reloads.is_granted)
         self.front = Services(
             node=self,
             access=self.access,
@@ -147,7 +137,7 @@ class Node:
         publish_services(self.cmap, self.services, self.traffic)
         publish_knet_defaults(self.cmap, round(configuration.totem.token_timeout_s * 1000))
         self.settings = LiveSettings(self)
-        self._publish_configuration(configuration)
+        self._reloads.publish(configuration)
         self._publish_runtime_keys()
         self.machine_statistics: Callable[[], Mapping[str, object]] = dict
         """What the shell counts and nobody else sees, for `stats`."""
@@ -232,8 +222,8 @@ class Node:
         """A client connected to the native socket."""
         self.now = now
         session = Session(credentials, self.front)
-        self._sessions[session] = None
-        if self._ended:
+        self.sessions[session] = None
+        if self._ending.ended:
             # It would be told of a ring that this node has left.
             session.close("the daemon stops")
         return session
@@ -249,26 +239,17 @@ class Node:
     def session_closed(self, session: Session, now: float) -> None:
         """A client's connection is gone."""
         self.now = now
-        self._sessions.pop(session, None)
+        self.sessions.pop(session, None)
         session.closed()
 
     def configuration_read(self, configuration: Configuration | str, now: float) -> None:
         """The configuration file as it is now, or why it cannot be used: nothing changes then."""
         self.now = now
-        done, self._reloads = self._reloads, []
-        if isinstance(configuration, str):
-            self.log("err", "CONFIG", f"the configuration was not reloaded: {configuration}")
-            error: str | None = configuration
-        else:
-            error = self._apply(configuration)
-        for callback in done:
-            callback(error)
+        self._reloads.read(configuration)
 
     def request_reload(self, done: ReloadDone) -> None:
         """Have the configuration file read; `done` gets None, or why nothing changed."""
-        self._reloads.append(done)
-        if len(self._reloads) == 1:
-            self.emit(ReadConfiguration())
+        self._reloads.request(done)
 
     def interface_changed(self, *, up: bool, now: float) -> None:
         """Our address has come or gone. The ring stays what it is; a lone node finds the others again faster."""
@@ -290,7 +271,7 @@ class Node:
     def persist_failed(self, reason: str, now: float) -> None:
         """The ring number could not be made durable: leave rather than risk to use it twice."""
         self.now = now
-        self._end(f"the ring number cannot be stored: {reason}", 1, leave=True)
+        self._ending.end(f"the ring number cannot be stored: {reason}", 1, leave=True)
 
     def leave(self, now: float, reason: str = "asked to stop") -> None:
         """Begin a clean shutdown; an Exit effect follows."""
@@ -364,37 +345,18 @@ class Node:
         self._membership_listeners = [known for known in self._membership_listeners if known is not listener]
 
     @property
+    def ended(self) -> bool:
+        """Whether this node has taken leave of its ring and its clients."""
+        return self._ending.ended
+
+    @property
     def client_count(self) -> int:
         """Open sessions."""
-        return len(self._sessions)
+        return len(self.sessions)
 
     def shut_down(self, reason: str, *, status: int = 0, at_once: bool = False) -> None:
         """End: cleanly, with a leave, or `at_once` without a word to the ring."""
-        if self._ended:
-            return
-        if at_once:
-            self._end(reason, status, leave=False)
-        elif self.votequorum is None or not self.configuration.quorum.allow_downscale or self._leaving:
-            self._end(reason, status, leave=True)
-        else:
-            # Voters who may lower the quorum when we go must hear it from us first.
-            self._leaving = True
-            self.votequorum.leaving()
-            self.timers.set("leave", self.now + LEAVE_PATIENCE_S, lambda: self._end(reason, status, leave=True))
-
-    def _end(self, reason: str, status: int, *, leave: bool) -> None:
-        if self._ended:
-            return
-        self._ended = True
-        self.served = False
-        self.log("notice" if status == 0 else "err", "MAIN", f"stopping: {reason}")
-        for session in self._sessions:
-            session.close(f"the daemon stops: {reason}")
-        if leave:
-            self.ring.leave(self.now)
-        else:
-            self.ring.abandon()
-        self.emit(Exit(status, reason))
+        self._ending.shut_down(reason, status=status, at_once=at_once)
 
     # What the groups layer calls
 
@@ -418,7 +380,7 @@ class Node:
         for listener in self._membership_listeners:
             listener.push(change)
         self.sync.configuration_changed(change)
-        self._watch_synchronization()
+        self._patience.watch()
 
     def token_sent(self) -> None:
         self.sync.token_sent()
@@ -436,86 +398,17 @@ class Node:
         if self.front.waiting and self.queue_ready:
             self.front.queue_became_ready()
 
-    def _watch_synchronization(self) -> None:
-        if self._ended:
-            return
-        patience_s = max(
-            SYNC_PATIENCE_S,
-            SYNC_PATIENCE_TOKEN_TIMEOUTS * self.configuration.totem.token_timeout_s,
-            SYNC_PATIENCE_DEVICE_TIMEOUTS * self.configuration.quorum.device_sync_timeout_s,
-        )
-        self._sync_progress = (self.sync.stats.started, self.sync.phase, self.sync.missing)
-        self.timers.set("synchronization", self.now + patience_s, self._check_synchronization)
-
-    def _check_synchronization(self) -> None:
-        if self._sync_progress == (self.sync.stats.started, self.sync.phase, self.sync.missing):
-            waits_for = ", ".join(map(str, self.sync.missing))
-            self.log("warning", "SYNC", f"synchronization gets no further (node {waits_for} is awaited)")
-            self.ring.gather_again("synchronization got no further", self.now)
-        self._watch_synchronization()
-
     def _synchronized(self, ring: RingId) -> None:
         self.groups.synchronization_completed()
         self.synchronizing = False
         self.served = True
-        self.timers.cancel("synchronization")
+        self._patience.end()
         for listener in self._membership_listeners:
             listener.push(Synchronized(ring))
         self._retry()
-
-    # Configuration
-
-    def _apply(self, configuration: Configuration) -> str | None:
-        plan = compare(self.configuration, configuration)
-        for warning in plan.warnings:
-            self.log("warning", "CONFIG", str(warning))
-        if plan.errors:
-            text = "; ".join(str(error) for error in plan.errors)
-            self.log("err", "CONFIG", f"the configuration was not reloaded: {text}")
-            return text
-        try:
-            self._publish_configuration(plan.configuration)
-        except ServiceError as error:
-            return str(error)
-        self.configuration = plan.configuration
-        self.gate.configure(plan.configuration)
-        self.ring.set_parameters(plan.configuration.totem)
-        self.access.settings = plan.configuration.access
-        if self.votequorum is not None:
-            self.votequorum.reconfigure(plan.configuration.quorum)
-        for change in plan.effective:
-            self.log("info", "CONFIG", f"reloaded {change}")
-        self.log("notice", "CONFIG", f"the configuration was reloaded: {len(plan.effective)} changes")
-        return None
-
-    def _publish_configuration(self, configuration: Configuration) -> None:
-        """The file's keys as the file has them, and the values derived from them as the daemon's own."""
-        entries = configuration.entries
-        self.cmap.replace_configuration({key: e for key, e in entries.items() if not key.startswith("runtime.")})
-        for key, entry in entries.items():
-            if key.startswith("runtime."):
-                self.cmap.publish(key, entry)
-        self.settings.forget()
-
-    def _is_granted(self, key: str) -> bool:
-        entry = self.cmap.find(key)
-        return entry is not None and entry.type is CmapType.U8 and entry.value == 1
 
     def _publish_runtime_keys(self) -> None:
         if self.votequorum is None:
             return
         for key, entry in self.votequorum.runtime_keys().items():
             self.cmap.publish(key, entry)
-
-
-class _Upcalls:
-    """What the ring calls. The ring exists before the groups layer that sits on it: it is connected a little later."""
-
-    def connect(self, groups: Groups) -> None:
-        """From now on the ring calls `groups`."""
-        self.packet_delivered = groups.packet_delivered
-        self.configuration_changed = groups.configuration_changed
-        self.token_received = groups.token_received
-        self.token_sent = groups.token_sent
-        self.waits_for_token = groups.waits_for_token
-        self.switch_reassembly = groups.switch_reassembly
