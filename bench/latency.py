@@ -13,7 +13,7 @@ import platform
 import statistics
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -31,12 +31,18 @@ CLIENTS = {"corosync": "corosync", "totemd": "totemd", "totemd, native": "totemd
 """What is measured, and on which ring."""
 
 
+FAST_PER_S = 10_000
+"""Messages sent for each second of a round that goes as fast as it can."""
+
+
 @dataclass(frozen=True)
 class Figures:
     """Of one round or of many, microseconds."""
 
     p50_us: float
     p99_us: float
+    messages_per_s: float
+    """Delivered at the slowest node."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +57,19 @@ class Plan:
 
     @property
     def count(self) -> int:
-        return int(self.rate_per_s * self.seconds)
+        return int((self.rate_per_s or FAST_PER_S) * self.seconds)
 
 
-def figures(latencies_ns: list[int]) -> Figures:
-    """Percentiles of one round."""
+def figures(latencies_ns: list[int], messages_per_s: float) -> Figures:
+    """Those of one round."""
     cuts = statistics.quantiles(latencies_ns, n=100)
-    return Figures(round(cuts[49] / 1000, 1), round(cuts[98] / 1000, 1))
+    return Figures(round(cuts[49] / 1000, 1), round(cuts[98] / 1000, 1), round(messages_per_s))
+
+
+def median(found: list[Figures]) -> Figures:
+    """Each figure's median."""
+    columns = zip(*(astuple(one) for one in found), strict=True)
+    return Figures(*(statistics.median(column) for column in columns))
 
 
 Programs: TypeAlias = dict[str, list[str]]
@@ -92,11 +104,13 @@ def measure(lab: Lab, plan: Plan, name: str, program: list[str]) -> Figures:
         client(node, plan, name, program, index == 0, out)
         for index, (node, out) in enumerate(zip(lab.nodes, outs, strict=True))
     ]
+    elapsed_s = 0.0
     for process in clients:
-        if process.wait(plan.seconds + 30) != 0:
+        if process.wait(plan.seconds + 60) != 0:
             raise SystemExit(f"a client failed: {process.output.read_text()}")
         process.close()
-    return figures([int(line) for out in outs for line in out.read_text().splitlines()])
+        elapsed_s = max(elapsed_s, int(process.output.read_text().split()[-1]) / 1e9)
+    return figures([int(line) for out in outs for line in out.read_text().splitlines()], plan.count / elapsed_s)
 
 
 def run_rounds(plan: Plan, directory: Path) -> dict[str, list[Figures]]:
@@ -123,10 +137,7 @@ def compare(plan: Plan) -> dict[str, object]:
     """The whole run. Returns what is printed as JSON."""
     with tempfile.TemporaryDirectory(prefix="bench") as directory:
         rounds = run_rounds(plan, Path(directory))
-    medians = {
-        name: Figures(statistics.median(f.p50_us for f in found), statistics.median(f.p99_us for f in found))
-        for name, found in rounds.items()
-    }
+    medians = {name: median(found) for name, found in rounds.items()}
     theirs = medians["corosync"]
     return {
         "plan": asdict(plan),
@@ -138,7 +149,11 @@ def compare(plan: Plan) -> dict[str, object]:
         "rounds": {name: [asdict(f) for f in found] for name, found in rounds.items()},
         "medians": {name: asdict(f) for name, f in medians.items()},
         "ratios": {
-            name: {"p50": round(ours.p50_us / theirs.p50_us, 2), "p99": round(ours.p99_us / theirs.p99_us, 2)}
+            name: {
+                "p50": round(ours.p50_us / theirs.p50_us, 2),
+                "p99": round(ours.p99_us / theirs.p99_us, 2),
+                "messages_per_s": round(ours.messages_per_s / theirs.messages_per_s, 2),
+            }
             for name, ours in medians.items()
             if name != "corosync"
         },
@@ -149,15 +164,17 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, default=3, help="nodes of each ring (default 3)")
-    parser.add_argument("--rate", type=int, default=1000, help="messages a second (default 1000)")
+    parser.add_argument(
+        "--rate", type=int, default=1000, help="messages a second; 0: as fast as it goes (default 1000)"
+    )
     parser.add_argument("--size", type=int, default=64, help="bytes of a message, at least 8 (default 64)")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a round (default 3)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds for each engine (default 5)")
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         parser.error("needs root for network namespaces")
-    if not 8 <= arguments.size <= 65536 or min(arguments.nodes, arguments.rate, arguments.rounds) < 1:
-        parser.error("sizes are 8 to 65536 bytes; nodes, rate and rounds are positive")
+    if not 8 <= arguments.size <= 65536 or min(arguments.nodes, arguments.rate + 1, arguments.rounds) < 1:
+        parser.error("sizes are 8 to 65536 bytes; nodes and rounds are positive, the rate is not negative")
     plan = Plan(arguments.nodes, arguments.rate, arguments.size, arguments.seconds, arguments.rounds)
     json.dump(compare(plan), sys.stdout, indent=2)
     print()

@@ -2,7 +2,8 @@
  * The measuring loop that both clients share.
  *
  * Joins the group "latency"; when it has COMPLETE members, a SENDING (1) one multicasts COUNT messages of SIZE bytes,
- * RATE in a second, each with its sending time; all write the nanoseconds from sending to delivery to OUT, one a line.
+ * RATE in a second (0: as many as it can), each with its sending time; all write the nanoseconds from sending to delivery
+ * to OUT, one a line, and print those from the first sending to the last delivery.
  */
 #define _GNU_SOURCE
 #include <poll.h>
@@ -15,10 +16,12 @@
 
 #define GROUP "latency"
 #define SIZE_MAX_BYTES 65536
+#define BURST 50
 
 static FILE *out;
 static size_t complete, size;
 static long count, delivered;
+static int64_t first_sent;
 static int ready;
 
 /* What each client defines. Each returns 0, or -1 if there is no going on. */
@@ -43,8 +46,9 @@ static void on_message(const void *data)
 {
 	int64_t sent;
 	memcpy(&sent, data, sizeof(sent));
+	if (!delivered++)
+		first_sent = sent;
 	fprintf(out, "%lld\n", (long long)(now_ns() - sent));
-	delivered++;
 }
 
 /* argv: COMPLETE COUNT RATE SIZE SENDING OUT */
@@ -52,7 +56,8 @@ static int measure(char **argv)
 {
 	complete = strtoul(argv[0], NULL, 10);
 	count = strtol(argv[1], NULL, 10);
-	int64_t interval_ns = 1000000000LL / strtol(argv[2], NULL, 10);
+	long rate = strtol(argv[2], NULL, 10);
+	int64_t interval_ns = rate ? 1000000000LL / rate : 0;
 	size = strtoul(argv[3], NULL, 10);
 	int sending = atoi(argv[4]);
 	out = fopen(argv[5], "w");
@@ -69,13 +74,15 @@ static int measure(char **argv)
 		if (sending && ready && sent < count) {
 			if (!next)
 				next = now + 200000000;
-			if (now >= next) {
+			for (int burst = 0; now >= next && sent < count && burst < (rate ? 1 : BURST); burst++) {
 				memcpy(message, &now, sizeof(now));
 				int queued = multicast(message);
 				if (queued < 0)
 					return 1;
-				sent += queued;
-				next += queued * interval_ns;
+				if (!queued)
+					break;
+				sent++;
+				next += interval_ns;
 				now = now_ns();
 			}
 			int64_t rest = next > now ? next - now : 0;
@@ -84,5 +91,6 @@ static int measure(char **argv)
 		if (ppoll(&wait, 1, &pause, NULL) > 0 && dispatch() < 0)
 			return 1;
 	}
+	printf("%lld\n", (long long)(now_ns() - first_sent));
 	return fclose(out) ? 1 : 0;
 }
