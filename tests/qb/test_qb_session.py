@@ -208,6 +208,20 @@ def test_everything_arrives_once_and_in_order(steps: list[str | int]) -> None:
     assert world.session.queued_bytes == 0
 
 
+def test_a_lot_is_written_in_several_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "FLUSH_MAX", 5)
+    world = World()
+    world.link.room = 0
+    for _ in range(12):
+        world.session.send_event(b"e")
+    world.link.room = 11
+    done = [world.session.flush() or world.session.goes_on for _ in range(3)]
+    assert (done, len(world.link.events)) == ([True, True, False], 11)
+    world.link.room = 1
+    assert world.session.flush()
+    assert not world.session.goes_on
+
+
 def test_client_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_module, "CLIENT_BACKLOG_BYTES_MAX", 5000)
     world = World()

@@ -25,6 +25,9 @@ RUN: Final = 0
 HOLD: Final = 2
 """Flow words: requests may be sent; multicasts may not, and others will wait. (1 would stop all requests: unused.)"""
 
+FLUSH_MAX: Final = 64
+"""Messages written by one `flush`: a ring that was emptied has room for tens of thousands."""
+
 _REFUSED: Final = 0
 """Id of a response that refuses a request before its service sees it."""
 
@@ -98,6 +101,8 @@ class QbSession:
         self.closing: str | None = None
         """Why the connection is to be closed; "" if the client wants it so."""
         self.queued_bytes = 0
+        self.goes_on = False
+        """Whether the last `flush` stopped at its bound, and not for want of room."""
         self._credentials = credentials
         self._link = link
         self._room = room
@@ -148,18 +153,24 @@ class QbSession:
         return self._serve(ident, message)
 
     def flush(self) -> bool:
-        """Write what is queued, and retry what was held. False: there is more to do, be it to close the connection."""
+        """Write some of what is queued, and retry what was held. False: there is more to do, be it to close the
+        connection."""
+        self.goes_on = False
         if self.closing is not None:
             return False
         if self._held is not None and self._room.queue_ready:
             message, self._held = self._held, None
             self._serve(REQUEST_HEADER.unpack_from(message)[0], message)
+        left = FLUSH_MAX
         try:
-            while self._responses and self._link.put_response(self._responses[0]):
+            while left and self._responses and self._link.put_response(self._responses[0]):
                 self.queued_bytes -= len(self._responses.popleft())
-            while self._events and self._link.put_event(self._events[0]):
+                left -= 1
+            while left and self._events and self._link.put_event(self._events[0]):
                 self.queued_bytes -= len(self._events.popleft())
                 self.counters.sent += 1
+                left -= 1
+            self.goes_on = not left and self.has_queued
         except BadRing as error:
             self.cut(str(error))
         return self._held is None and not self.has_queued and self.closing is None

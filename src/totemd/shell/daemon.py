@@ -24,7 +24,7 @@ from totemd.node.effects import ConfigureLogs, Exit, NodeEffect, PersistFile, Re
 from totemd.shell.clients import Clients
 from totemd.shell.listener import Listener
 from totemd.shell.logs import Logger
-from totemd.shell.qb_clients import QbClients, open_qb_sockets
+from totemd.shell.qb_clients import TURN_S, QbClients, open_qb_sockets
 from totemd.shell.scheduling import raise_priority
 from totemd.shell.shared_buffers import FileBuffers
 from totemd.shell.sockets import address_is_up
@@ -189,14 +189,18 @@ class Daemon:
             return False
         transport, clients = self._transport, self._clients
         tokens, data, stay = False, False, True
+        end = trio.current_time() + TURN_S
         for descriptor, events in ready:
             if descriptor == transport.data_descriptor:
                 data = True
-            elif descriptor in self._qb_clients:
-                stay = self._qb.ready(descriptor, events) and stay
             elif descriptor == transport.token_descriptor:
                 # Behind other things; under a flood of messages it always is.
                 tokens = token is None
+            elif trio.current_time() >= end:
+                # Too many clients at once: the token must not wait for all of them.
+                stay = False
+            elif descriptor in self._qb_clients:
+                stay = self._qb.ready(descriptor, events) and stay
             else:
                 stay = clients.read_ready(descriptor) and stay
         if tokens or data or due or token is not None:

@@ -23,7 +23,7 @@ from totemd.qb.api import QbService
 from totemd.qb.handshake import ConnectionType
 from totemd.qb.services import QB_SERVICES
 from totemd.qb.session import QbSession
-from totemd.shell.clients import connections_max
+from totemd.shell.clients import connections_max, peer_credentials
 from totemd.shell.processes import process_name
 from totemd.shell.qb_connection import MemoryConnection, MemoryLink, QbConnection
 from totemd.shell.qb_datagrams import DatagramConnection, Datagrams
@@ -35,6 +35,10 @@ HANDSHAKE_S: Final = 10.0
 """How long a client may take to say what it wants."""
 STRANGERS_MAX: Final = 200
 """Connections in their handshake; more wait to be accepted."""
+UNINVITED_MAX: Final = 50
+"""So many of them may be of users who will be refused: they must not keep others out by saying nothing."""
+TURN_S: Final = 0.002
+"""How long the clients that are ready together may keep the ring from its turn; at least one is served."""
 DESCRIPTORS_EACH: Final = 7
 """Of one connection: its stream and six files."""
 DESCRIPTORS_OTHERS: Final = CLIENTS_MAX + STRANGERS_MAX + OPEN_MAX
@@ -62,7 +66,10 @@ class QbClients:
         self._unfinished: dict[QbConnection, None] = {}
         """Those that have requests to be handled."""
         self._work = trio.Event()
+        self._retrying = False
+        """Whether a task looks at full rings from time to time already."""
         self._strangers = 0
+        self._uninvited = 0
         self._connections_max = connections_max(QB_CLIENTS_MAX, each=DESCRIPTORS_EACH, others=DESCRIPTORS_OTHERS)
         if sockets is not None:
             for listener in sockets.by_name.values():
@@ -94,7 +101,8 @@ class QbClients:
                     session.flush()
                 if session.closing is not None:
                     self._close(session)
-            self._work.set()
+            if not self._retrying:
+                self._work.set()
         if self._waiting:
             for connection in [known for known in self._waiting if known.has_requests]:
                 del self._waiting[connection]
@@ -117,6 +125,7 @@ class QbClients:
     async def serve(self) -> None:
         """Accept and serve clients until cancelled."""
         if self._sockets is None:
+            self._cold.close()
             return
         try:
             async with trio.open_nursery() as nursery:
@@ -144,10 +153,21 @@ class QbClients:
                 # Too many descriptors or strangers: clients wait in the backlog until there are less.
                 await trio.sleep(0.1)
                 continue
+            uninvited = self._is_uninvited(stream)
+            if uninvited and self._uninvited >= UNINVITED_MAX:
+                stream.close()
+                continue
             self._strangers += 1
-            nursery.start_soon(self._greet, service, stream)
+            self._uninvited += uninvited
+            nursery.start_soon(self._greet, service, stream, uninvited)
 
-    async def _greet(self, service: QbService, stream: socket.socket) -> None:
+    def _is_uninvited(self, stream: socket.socket) -> bool:
+        try:
+            return self._node.access.refusal(peer_credentials(stream)) is not None
+        except OSError:
+            return True
+
+    async def _greet(self, service: QbService, stream: socket.socket, uninvited: bool) -> None:
         kept = False
         try:
             stream.setblocking(False)
@@ -158,6 +178,7 @@ class QbClients:
                 kept = self._let_in(service, stream, handshake.decode_request(data), credentials)
         finally:
             self._strangers -= 1
+            self._uninvited -= uninvited
             if not kept:
                 stream.close()
 
@@ -212,9 +233,11 @@ class QbClients:
         """Handle what comes while the hot loop does not look."""
         while True:
             await trio.lowlevel.wait_readable(self._cold.fileno())
+            turn = Turn()
             for descriptor, events in self._cold.poll(0):
                 if descriptor in self.by_descriptor:
                     self.ready(descriptor, events)
+                await turn.end_in_time()
 
     async def _go_on(self) -> None:
         """Handle what was left for later, and look at full rings again."""
@@ -222,23 +245,31 @@ class QbClients:
         while True:
             await self._work.wait()
             self._work = trio.Event()
+            self._retrying = True
             delay_s = RETRY_S[0]
             while self._unfinished or sessions.with_work:
+                self._work = trio.Event()
+                turn = Turn()
                 for connection in list(self._unfinished):
-                    del self._unfinished[connection]
-                    self._serve(connection)
-                moved = False
+                    if self._unfinished.pop(connection, self) is not self:
+                        self._serve(connection)
+                        await turn.end_in_time()
+                moved, goes_on = False, False
                 for session in list(sessions.with_work):
                     queued_bytes = session.queued_bytes
                     if session.flush():
                         sessions.with_work.pop(session, None)
                     moved = moved or session.queued_bytes < queued_bytes
+                    goes_on = goes_on or session.goes_on
+                    await turn.end_in_time()
                 self._pump()
-                if self._unfinished:
+                if self._unfinished or goes_on:
                     await trio.lowlevel.checkpoint()
                 else:
                     delay_s = RETRY_S[0] if moved else min(delay_s * 1.5, RETRY_S[1])
-                    await trio.sleep(delay_s)
+                    with trio.move_on_after(delay_s):
+                        await self._work.wait()
+            self._retrying = False
 
     # -- within ------------------------------------------------------------------------------------------------------
 
@@ -268,6 +299,19 @@ class QbClients:
         self._node.set_time(trio.current_time())
         self._node.qb.close(session)
         connection.close()
+
+
+class Turn:
+    """What a task has of the processor before the ring must have it again."""
+
+    def __init__(self) -> None:
+        self._end = trio.current_time() + TURN_S
+
+    async def end_in_time(self) -> None:
+        """To be called after each client."""
+        if trio.current_time() >= self._end:
+            await trio.lowlevel.checkpoint()
+            self._end = trio.current_time() + TURN_S
 
 
 async def receive_request(stream: socket.socket) -> tuple[bytes, Credentials]:

@@ -22,6 +22,9 @@ CONTROL_SIZE: Final = 24
 CONTROL_FLOW: Final = 4
 """Of the control file: the flow word of requests, behind a count that only libqb's own server needs."""
 
+FOREIGN_PER_TURN: Final = 16
+"""Datagrams of other users that are dropped at once; they may come without end."""
+
 
 class Datagrams:
     """The two sockets of one connection, and its control file. Also the connection's `Link`."""
@@ -81,8 +84,8 @@ class Datagrams:
         self._control.write(CONTROL_FLOW, FLOW.pack(word))
 
     def receive(self) -> bytes | None:
-        """The next request. BadRing: the client is gone."""
-        while True:
+        """The next request, None if there is none for now. BadRing: the client is gone."""
+        for _ in range(FOREIGN_PER_TURN):
             try:
                 message, sender = receive_with_credentials(self.requests, self.message_max)
             except BlockingIOError:
@@ -91,6 +94,7 @@ class Datagrams:
                 raise BadRing("") from None
             if sender is not None and sender.uid == self._owner.uid:
                 return message
+        return None
 
     def close(self) -> None:
         """Close and remove everything."""

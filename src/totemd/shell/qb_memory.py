@@ -161,6 +161,13 @@ def check_machine() -> None:
     """MachineError, with the reason, where semaphores cannot be counted in the way that this module does it."""
     if _FUTEX < 0 or sys.byteorder != "little":
         raise MachineError(f"shared semaphores of {platform.machine()} machines are not known")
+    try:
+        _try_semaphore()
+    except OSError as error:
+        raise MachineError(f"cannot make shared memory: {error.strerror or error}") from None
+
+
+def _try_semaphore() -> None:
     with ExitStack() as opened:
         descriptor = os.memfd_create("totemd-semaphore")
         opened.callback(os.close, descriptor)
@@ -305,6 +312,7 @@ def _is_dead(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    except OSError:
+    except (OSError, OverflowError):
+        # Anybody may make a directory whose name has a number that is no process's.
         pass
     return False

@@ -1,0 +1,253 @@
+"""The sockets of corosync's libraries with real connections: nobody keeps the ring, or others, waiting."""
+
+import os
+import select
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import trio
+import trio.testing
+
+from qb_raw import LOCAL_GET, RawClient, request
+from small_configuration import small_configuration
+from totemd.errors import MachineError
+from totemd.ipc.ports import Credentials
+from totemd.node import Node
+from totemd.node.effects import NodeEffect
+from totemd.qb.codec import response
+from totemd.qb.session import QbSession
+from totemd.shell import daemon as daemon_module
+from totemd.shell import qb_clients, qb_datagrams, qb_memory
+from totemd.shell.daemon import Daemon
+from totemd.shell.qb_clients import QbClients
+from totemd.shell.qb_datagrams import Datagrams
+from totemd.shell.qb_memory import check_machine, sweep
+from totemd.shell.qb_sockets import QbSockets, abstract_address
+
+WAIT_S = 8.0
+"""Less than a stranger may take for its handshake."""
+QUICK = "token: 200\nconsensus: 240\njoin: 30"
+OURSELVES = Credentials(os.getpid(), os.geteuid(), os.getegid())
+STRANGER = Credentials(1, 4321, 4321)
+
+
+class World:
+    """A node alone in its ring and its socket "cpg", under a name of this process."""
+
+    def __init__(self) -> None:
+        self.name = f"totemd-test-{os.getpid()}-cpg"
+        self.node = Node(
+            small_configuration("127.0.0.1", totem=QUICK),
+            stored_ring_seq=0,
+            tracked_expected_votes=None,
+            incarnation="a1",
+            own_uid=os.geteuid(),
+            random=lambda: 0.5,
+            emit=self._emit,
+            now=trio.current_time(),
+        )
+        self.hot = select.epoll()
+        self.sockets = QbSockets(())
+        for service in self.node.qb.offered:
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            listener.setblocking(False)
+            listener.bind(abstract_address(self.name if service.name == "cpg" else f"{self.name}-{service.name}"))
+            listener.listen(128)
+            self.sockets.by_name[service.name] = listener
+        self.qb = QbClients(self.node, self.sockets, self._pump, self.hot)
+        self._moved = trio.Event()
+
+    def _emit(self, effect: NodeEffect) -> None:
+        pass
+
+    def _pump(self) -> None:
+        self.qb.flush()
+        self._moved.set()
+
+    async def run(self) -> None:
+        self.node.start(trio.current_time())
+        while True:
+            self._moved = trio.Event()
+            with trio.CancelScope(deadline=max(self.node.next_deadline(), 0.0)):
+                await self._moved.wait()
+            if self.node.next_deadline() <= trio.current_time():
+                self.node.handle_timer(trio.current_time())
+                self.qb.flush()
+
+    async def connect(self) -> tuple[RawClient, QbSession]:
+        """A client that was let in, and its session."""
+        before = set(self.node.qb.sessions)
+        client = await trio.to_thread.run_sync(RawClient, self.name)
+        assert not client.error
+        (session,) = set(self.node.qb.sessions) - before
+        return client, session
+
+    def close(self) -> None:
+        for listener in self.sockets.by_name.values():
+            listener.close()
+        self.hot.close()
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[World]:
+    world = World()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.run)
+            nursery.start_soon(world.qb.serve)
+            with trio.fail_after(WAIT_S):
+                while world.node.synchronizing:
+                    await trio.sleep(0.01)
+            yield world
+            nursery.cancel_scope.cancel()
+    finally:
+        world.close()
+
+
+def ask(client: RawClient, count: int) -> None:
+    """Requests that are announced together."""
+    for _ in range(count):
+        client.put(request(LOCAL_GET), announce=False)
+    client.notify(count)
+
+
+async def served(session: QbSession, count: int) -> None:
+    with trio.fail_after(WAIT_S):
+        while session.counters.requests < count:
+            await trio.sleep(0.01)
+
+
+@pytest.mark.trio
+async def test_many_requests_do_not_wait_for_a_client_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qb_clients, "RETRY_S", (1000.0, 1000.0))
+    async with running() as world:
+        deaf, deaf_session = await world.connect()
+        for _ in range(12):
+            deaf_session.send_event(response(5, body=bytes(100_000)))
+        assert deaf_session.has_queued
+        world._pump()
+        await trio.testing.wait_all_tasks_blocked()
+        busy, busy_session = await world.connect()
+        ask(busy, 30)
+        await served(busy_session, 30)
+        deaf.close()
+        busy.close()
+
+
+@pytest.mark.trio
+async def test_others_have_their_turn_between_many_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qb_clients, "TURN_S", -1.0)
+    turns: list[int] = []
+    async with running() as world, trio.open_nursery() as nursery:
+        clients = [await world.connect() for _ in range(6)]
+        number = 0
+
+        async def count() -> None:
+            nonlocal number
+            while True:
+                await trio.lowlevel.checkpoint()
+                number += 1
+
+        serve = world.qb._serve
+
+        def noted(connection: Any) -> None:
+            turns.append(number)
+            serve(connection)
+
+        monkeypatch.setattr(world.qb, "_serve", noted)
+        nursery.start_soon(count)
+        for client, _ in clients:
+            ask(client, 5)
+        for client, session in clients:
+            await served(session, 5)
+            client.close()
+        nursery.cancel_scope.cancel()
+    assert len(turns) >= 6
+    assert max(map(turns.count, turns)) <= 2, turns
+
+
+@pytest.mark.trio
+async def test_users_who_are_not_let_in_cannot_keep_others_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qb_clients, "UNINVITED_MAX", 3)
+    monkeypatch.setattr(qb_clients, "STRANGERS_MAX", 4)
+    monkeypatch.setattr(qb_clients, "peer_credentials", lambda stream: STRANGER)
+    async with running() as world:
+        silent = []
+        for _ in range(5):
+            stream = await trio.to_thread.run_sync(socket.socket, socket.AF_UNIX, socket.SOCK_STREAM)
+            stream.connect(abstract_address(world.name))
+            silent.append(stream)
+        for stream in silent[3:]:
+            with trio.fail_after(WAIT_S):
+                await trio.lowlevel.wait_readable(stream)
+            assert stream.recv(1) == b""
+        monkeypatch.setattr(qb_clients, "peer_credentials", lambda stream: OURSELVES)
+        with trio.fail_after(WAIT_S):
+            client, _ = await world.connect()
+        client.close()
+        for stream in silent:
+            stream.close()
+
+
+def test_the_token_does_not_wait_for_all_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    handled: list[int] = []
+    turned: list[bool] = []
+
+    def ready(descriptor: int, events: int) -> bool:
+        nonlocal now
+        now += 0.0015
+        handled.append(descriptor)
+        return True
+
+    monkeypatch.setattr(daemon_module, "trio", SimpleNamespace(current_time=lambda: now))
+    daemon = cast(Any, Daemon.__new__(Daemon))
+    daemon._transport = SimpleNamespace(data_descriptor=1, token_descriptor=2)
+    daemon._clients = SimpleNamespace(blocked=False, read_ready=lambda descriptor: ready(descriptor, 0))
+    daemon._qb = SimpleNamespace(ready=ready)
+    daemon._qb_clients = set(range(10, 500))
+    daemon._persisting, daemon._exit = False, None
+    daemon._turn = lambda token, *, tokens, data: turned.append(tokens)
+    crowd = [(descriptor, select.EPOLLIN) for descriptor in (*range(10, 1000), 2)]
+    assert not daemon._serve(crowd, None, due=False)
+    assert (handled, turned) == ([10, 11], [True])
+
+
+def test_datagrams_of_others_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    received = 0
+
+    def receive(sock: socket.socket, size: int) -> tuple[bytes, Credentials]:
+        nonlocal received
+        received += 1
+        assert received < 1000, "no end"
+        return b"flood", Credentials(1, os.geteuid() + 1, 0)
+
+    monkeypatch.setattr(qb_datagrams, "receive_with_credentials", receive)
+    datagrams = Datagrams("cpg", OURSELVES, 0, 12328)
+    try:
+        assert datagrams.receive() is None
+    finally:
+        datagrams.close()
+
+
+def test_sweep_survives_numbers_that_are_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qb_memory, "DIRECTORY", tmp_path)
+    kept = [f"qb-{number}-1-1-x" for number in (2**31, 2**64, "1" * 200, 0, "x", "")]
+    for name in (*kept, "qb-999999999-1-1-gone"):
+        (tmp_path / name).mkdir()
+    assert sweep(frozenset(("cpg",))) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_machine_without_memory_files_is_a_plain_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> int:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    with pytest.raises(MachineError, match="Function not implemented"):
+        check_machine()
