@@ -171,7 +171,7 @@ class Daemon:
         end = now + HOT_MAX_S
         while now < end:
             due = self._deadline <= now
-            ready = poll(0 if due else HOT_WAIT_S)
+            ready = poll(0 if due or self._qb.busy else HOT_WAIT_S)
             now = clock()
             token = None
             if ready and ready[0][0] == token_descriptor:
@@ -184,8 +184,11 @@ class Daemon:
         self._pump()
 
     def _serve(self, ready: list[tuple[int, int]], token: Datagram | None, *, due: bool) -> bool:
-        """Handle what is `ready`, a token that has been read already, and timers. Whether to stay hot."""
-        if not ready and not due:
+        """Handle what is `ready`, a token that has been read already, timers, and some of what clients have asked for
+        before. Whether to stay hot."""
+        if self._qb.busy:
+            self._qb.go_on()
+        elif not ready and not due:
             return False
         transport, clients = self._transport, self._clients
         tokens, data, stay = False, False, True
@@ -200,7 +203,7 @@ class Daemon:
                 # Too many clients at once: the token must not wait for all of them.
                 stay = False
             elif descriptor in self._qb_clients:
-                stay = self._qb.ready(descriptor, events) and stay
+                self._qb.ready(descriptor, events)
             else:
                 stay = clients.read_ready(descriptor) and stay
         if tokens or data or due or token is not None:

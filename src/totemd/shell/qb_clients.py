@@ -79,16 +79,22 @@ class QbClients:
 
     @property
     def busy(self) -> bool:
-        """Whether a task has something to do."""
+        """Whether `go_on` has something to do."""
         return bool(self._unfinished)
 
-    def ready(self, descriptor: int, events: int) -> bool:
-        """Handle what a client has sent, now; False if it, or another one, is for a task."""
+    def ready(self, descriptor: int, events: int) -> None:
+        """Handle what a client has sent, now; if that is much, some of it."""
         connection = self.by_descriptor[descriptor]
         connection.handle(descriptor, events)
         self._serve(connection)
         self._pump()
-        return not self._unfinished
+
+    def go_on(self) -> None:
+        """Handle some more of what a client has sent before; each has its turn."""
+        connection = next(iter(self._unfinished))
+        del self._unfinished[connection]
+        self._serve(connection)
+        self._pump()
 
     def flush(self) -> None:
         """After each input of the node: tell clients whether they may send, go on where they may again, and end the

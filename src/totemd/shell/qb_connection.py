@@ -14,8 +14,9 @@ from totemd.shell.qb_memory import SharedMemory
 
 NOTICES_PER_TURN: Final = 64
 """Bytes read from a stream at once."""
-REQUESTS_PER_TURN: Final = 8
-"""Requests of one client before others, and the ring, have their turn."""
+REQUESTS_PER_TURN: Final = 32
+"""Requests of one client before others, and the ring, have their turn; each LARGE_BYTES count as one more."""
+LARGE_BYTES: Final = 4096
 UNSERVED_MAX: Final = 1_000_000
 """Requests that a client may announce ahead; a ring has no room for so many."""
 GIVE_BACK_AT_ONCE: Final = 65536
@@ -64,13 +65,13 @@ class QbConnection(ABC):
         session, take = self.session, self.take
         left = REQUESTS_PER_TURN
         try:
-            while left and self.announced and session.accepts:
+            while left > 0 and self.announced and session.accepts:
                 message = take()
                 if message is None:
                     # A byte too many, and no more than that.
                     self.announced = 0
                     break
-                left -= 1
+                left -= 1 + len(message) // LARGE_BYTES
                 if len(message) >= GIVE_BACK_AT_ONCE:
                     self.give_back()
                 session.receive(message)
