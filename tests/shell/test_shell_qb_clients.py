@@ -209,7 +209,7 @@ def test_the_token_does_not_wait_for_all_clients(monkeypatch: pytest.MonkeyPatch
     daemon = cast(Any, Daemon.__new__(Daemon))
     daemon._transport = SimpleNamespace(data_descriptor=1, token_descriptor=2)
     daemon._clients = SimpleNamespace(blocked=False, read_ready=lambda descriptor: ready(descriptor, 0))
-    daemon._qb = SimpleNamespace(ready=ready)
+    daemon._qb = SimpleNamespace(busy=False, ready=ready)
     daemon._qb_clients = set(range(10, 500))
     daemon._persisting, daemon._exit = False, None
     daemon._turn = lambda token, *, tokens, data: turned.append(tokens)
