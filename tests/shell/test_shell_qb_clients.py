@@ -168,7 +168,8 @@ async def test_others_have_their_turn_between_many_clients(monkeypatch: pytest.M
             client.close()
         nursery.cancel_scope.cancel()
     assert len(turns) >= 6
-    assert max(map(turns.count, turns)) <= 2, turns
+    # Two tasks serve, and trio may run a task at the end of one round and at the beginning of the next.
+    assert max(map(turns.count, turns)) <= 4, turns
 
 
 @pytest.mark.trio
