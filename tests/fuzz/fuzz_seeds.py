@@ -15,7 +15,9 @@ from typing import Any, Final
 
 import msgpack
 
-from fuzz_targets import NEXT, RAW, RECORDED, WAIT, chunk
+from chunking import chunk
+from fuzz_targets import NEXT, RAW, RECORDED, WAIT
+from library_seeds import library_handshakes, library_requests, library_rings
 from live_node import NODES, meeting, node_in_phase
 from packet_forgery import Forger
 from small_configuration import small_text
@@ -53,6 +55,13 @@ def seeds_of(target: str) -> dict[str, bytes]:
         return _vectors("native_frame") | {"two": b"\x05" + encode_frame({"id": 1, "do": "ping"}) * 2}
     if target == "session":
         return dict(_requests())
+    if target.startswith("library_"):
+        libraries = {
+            "library_handshake": library_handshakes,
+            "library_ring": library_rings,
+            "library_requests": library_requests,
+        }
+        return dict(libraries[target]())
     if target == "client_protocol":
         return dict(_answers())
     if target == "config":

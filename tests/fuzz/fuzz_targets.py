@@ -1,17 +1,19 @@
 """What is fuzzed: everything that takes bytes from outside, one function each.
 
-A target returns whatever the bytes are; that a documented exception (BadPacket, ConfigError, BadFrame, OperatorError,
-TotemdClientError) was raised inside is as good as none. Any other exception is a finding, and so is a broken promise
-that a target asserts.
+A target returns whatever the bytes are; that a documented exception (BadPacket, ConfigError, BadFrame, BadRing,
+OperatorError, TotemdClientError) was raised inside is as good as none. Any other exception is a finding, and so is a
+broken promise that a target asserts.
 """
 
 from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final, TypeAlias, TypeVar
 
+from chunking import chunks
+from library_targets import library_handshake, library_requests, library_ring
 from live_node import Host, address, check_bounds, configuration, lone_node, meeting, node_in_phase, settle
 from totemd.cli.pcap import parse_datagrams
 from totemd.client import records, requests
@@ -358,25 +360,6 @@ def capture(data: bytes) -> None:
     assert size <= len(data)
 
 
-# Chunks
-
-
-def chunks(data: bytes, most: int = 256) -> Iterator[tuple[int, bytes]]:
-    """(kind, bytes): a byte of kind, two of length, that many bytes or what is left."""
-    start = 0
-    for _ in range(most):
-        if start + 3 > len(data):
-            return
-        kind, length = struct.unpack_from("<BH", data, start)
-        yield kind, data[start + 3 : start + 3 + length]
-        start += 3 + length
-
-
-def chunk(kind: int, data: bytes) -> bytes:
-    """One chunk; `data` has at most 65535 bytes."""
-    return struct.pack("<BH", kind, len(data)) + data
-
-
 TARGETS: Final[dict[str, Target]] = {
     target.__name__: target
     for target in (
@@ -391,6 +374,9 @@ TARGETS: Final[dict[str, Target]] = {
         node_representative,
         frames,
         session,
+        library_handshake,
+        library_ring,
+        library_requests,
         client_protocol,
         config,
         capture,

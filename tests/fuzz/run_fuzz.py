@@ -36,9 +36,9 @@ KEPT_SIZE_MAX: Final = 600
 """Bytes of an input that --keep takes into the corpus; a large one is rarely the only way to its code."""
 KEPT_BYTES_MAX: Final = 20_000
 """Of one target."""
-LONGEST: Final = {"config": 4096, "capture": 4096, "ring_packet": 4096, "session": 2048}
+LONGEST: Final = {"config": 4096, "capture": 4096, "ring_packet": 4096, "session": 2048, "library_requests": 4096}
 LONGEST_USUAL: Final = 1600
-WEIGHTS: Final = {"node_member": 4, "node_representative": 4, "session": 3, "config": 2}
+WEIGHTS: Final = {"node_member": 4, "node_representative": 4, "session": 3, "library_requests": 3, "config": 2}
 """How much more of the time than a decoder gets; an execution of these is a life of a node."""
 
 
