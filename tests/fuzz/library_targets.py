@@ -79,8 +79,8 @@ class Count:
     def _add(self, step: int) -> None:
         self._header.change(ring.SEMAPHORE, (self.value() + step & 0xFFFFFFFF).to_bytes(4, "little"))
 
-    def post(self) -> None:
-        self._add(1)
+    def post(self, count: int) -> None:
+        self._add(count)
 
     def take(self, count: int) -> None:
         self._add(-count)
@@ -124,7 +124,7 @@ def _put(memory: Memory, header: Memory, place: int, content: bytes) -> int:
         memory.change((place + offset) % RING_SIZE, bytes([word]))
     count = Count(header)
     with contextlib.suppress(BadRing):
-        count.post()
+        count.post(1)
     return (place + ring.CHUNK_HEADER.size + -(-len(content) // ring.WORD) * ring.WORD) % RING_SIZE
 
 

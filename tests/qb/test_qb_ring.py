@@ -142,8 +142,8 @@ class Count:
     def __init__(self, count: int = 0) -> None:
         self.count = count
 
-    def post(self) -> None:
-        self.count += 1
+    def post(self, count: int) -> None:
+        self.count += count
 
     def take(self, count: int) -> None:
         self.count -= count

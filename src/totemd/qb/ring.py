@@ -50,8 +50,8 @@ class File(Protocol):
 class Semaphore(Protocol):
     """The semaphore in a ring's header. BadRing if its memory is gone."""
 
-    def post(self) -> None:
-        """Count one more, and wake who waits."""
+    def post(self, count: int) -> None:
+        """Count so many more, and wake who waits."""
 
     def take(self, count: int) -> None:
         """Count so many less, without looking."""
@@ -134,7 +134,7 @@ class RingReader:
 
 
 class RingWriter:
-    """Puts messages into a ring for the client."""
+    """Puts messages into a ring for the client: what has been written is there for it once it is announced."""
 
     def __init__(self, header: File, data: File, semaphore: Semaphore, size: int) -> None:
         self._header = header
@@ -145,9 +145,11 @@ class RingWriter:
         """Offset of the next chunk, bytes."""
         self._read_at = 0
         """Where the client was reading when we last had to know."""
+        self.unannounced = 0
+        """Messages that have been written only."""
 
-    def put(self, message: bytes) -> bool:
-        """Write and announce a message; False: there is no room now. BadRing: nothing to make sense of."""
+    def write(self, message: bytes) -> bool:
+        """Write a message; False: there is no room now. BadRing: nothing to make sense of."""
         length = len(message)
         if self._free() < length + CHUNK_SPARE:
             self._look()
@@ -162,9 +164,21 @@ class RingWriter:
             self._data.write(at, chunk[:room])
             self._data.write(0, chunk[room:])
         self._at = (at + CHUNK_HEADER.size + -(-length // WORD) * WORD) % self._size
-        self._semaphore.post()
+        self.unannounced += 1
+        return True
+
+    def announce(self) -> None:
+        """Have the client read what has been written. BadRing: nothing to make sense of."""
+        count, self.unannounced = self.unannounced, 0
+        self._semaphore.post(count)
         # For those who look at a ring; whoever reads from it goes by the semaphore.
         self._header.write(WRITE_PLACE, _PLACE.pack(self._at // WORD))
+
+    def put(self, message: bytes) -> bool:
+        """Write a message and announce it; False: there is no room now. BadRing: nothing to make sense of."""
+        if not self.write(message):
+            return False
+        self.announce()
         return True
 
     def _free(self) -> int:

@@ -167,6 +167,7 @@ class Daemon:
         clock, poll = trio.current_time, self._hot.poll
         receive_token, pass_token = self._transport.receive_token, self._node.pass_plain_token
         token_descriptor = self._transport.token_descriptor
+        output, events = self._node.front.with_output, self._qb.unannounced
         now = clock()
         end = now + HOT_MAX_S
         while now < end:
@@ -178,6 +179,8 @@ class Daemon:
                 token = receive_token()
                 # Most visits end here. They move deadlines away only, so there is no need to look at them.
                 if token is not None and len(ready) == 1 and not due and pass_token(*token, now):
+                    if output or events:
+                        self._pump()
                     continue
             if not self._serve(ready, token, due=due):
                 break

@@ -61,6 +61,8 @@ class QbClients:
         self._cold = select.epoll()
         self.by_descriptor: dict[int, QbConnection] = {}
         self._by_session: dict[QbSession, QbConnection] = {}
+        self.unannounced: dict[MemoryLink, None] = {}
+        """Those whose clients `flush` tells of events."""
         self._waiting: dict[QbConnection, None] = {}
         """Those whose requests wait until they are accepted again."""
         self._unfinished: dict[QbConnection, None] = {}
@@ -97,9 +99,11 @@ class QbClients:
         self._pump()
 
     def flush(self) -> None:
-        """After each input of the node: tell clients whether they may send, go on where they may again, and end the
-        connections that cannot go on. Not from within a service's push."""
+        """After each input of the node: tell clients of their events and whether they may send, go on where they may
+        again, and end the connections that cannot go on. Not from within a service's push."""
         sessions = self._node.qb
+        if self.unannounced:
+            self._announce()
         sessions.tell_flow()
         if sessions.with_work:
             for session in list(sessions.with_work):
@@ -114,6 +118,15 @@ class QbClients:
                 del self._waiting[connection]
                 self._unfinished[connection] = None
                 self._work.set()
+
+    def _announce(self) -> None:
+        for link in self.unannounced:
+            try:
+                link.announce()
+            except BadRing as error:
+                if link.session is not None:
+                    link.session.cut(str(error))
+        self.unannounced.clear()
 
     def _serve(self, connection: QbConnection) -> None:
         if connection.session.closing is not None:
@@ -229,7 +242,7 @@ class QbClients:
             connection: QbConnection = DatagramConnection(stream, datagrams, session, self._change)
         else:
             memory = SharedMemory(service.name, credentials, number, message_max)
-            link = MemoryLink(stream, memory, message_max, self._change)
+            link = MemoryLink(stream, memory, message_max, self._change, self.unannounced)
             session = sessions.open(service, credentials, link, process_name=name)
             paths = memory.paths
             connection = MemoryConnection(stream, memory, link, session)

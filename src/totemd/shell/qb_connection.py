@@ -22,8 +22,10 @@ UNSERVED_MAX: Final = 1_000_000
 GIVE_BACK_AT_ONCE: Final = 65536
 """A request of so many bytes is given back before it is handled, so that there is room for the next."""
 
+NOTICES_MAX: Final = 4096
+"""Bytes written to a stream at once."""
+
 FLOW: Final = Struct("=i")
-_NOTICE: Final = b"\0"
 
 Watch = Callable[[int, int], None]
 """Changes for which events (epoll(7)) a descriptor is watched."""
@@ -85,46 +87,73 @@ class QbConnection(ABC):
 
 
 class MemoryLink:
-    """The way to the client: rings for messages, and one byte in the stream for each event."""
+    """The way to the client: rings for messages, and one byte in the stream for each event.
 
-    def __init__(self, stream: socket.socket, memory: SharedMemory, message_max: int, watch: Watch) -> None:
+    Events are announced together, by `announce`: many may come of one packet of the ring."""
+
+    def __init__(
+        self,
+        stream: socket.socket,
+        memory: SharedMemory,
+        message_max: int,
+        watch: Watch,
+        unannounced: dict["MemoryLink", None],
+    ) -> None:
+        """`unannounced`: where links put themselves that have events to announce."""
         self._stream = stream
         self._memory = memory
         self._message_max = message_max
         self._watch = watch
+        self._unannounced = unannounced
+        self._events = memory.events
         self._put_response = memory.responses.put
-        self._put_event = memory.events.put
+        self._write_event = memory.events.write
         self._owed = 0
         """Bytes that the stream had no room for."""
+        self.session: QbSession | None = None
 
     @property
     def message_max(self) -> int:
         return self._message_max
 
     def put_response(self, message: bytes) -> bool:
+        if self._events.unannounced:
+            # They happened before.
+            self.announce()
         return self._put_response(message)
 
     def put_event(self, message: bytes) -> bool:
-        if not self._put_event(message):
-            return False
-        if self._owed:
-            self._owed += 1
+        if self._write_event(message):
+            self._unannounced[self] = None
             return True
-        try:
-            self._stream.send(_NOTICE)
-        except BlockingIOError:
-            self._owed = 1
-            self._watch(self._stream.fileno(), select.EPOLLIN | select.EPOLLOUT)
-        except OSError:
-            raise BadRing("") from None
-        return True
+        if self._events.unannounced:
+            # What is not announced will never be read, and no room be made.
+            self.announce()
+        return False
+
+    def announce(self) -> None:
+        """Let the client know of the events that have been put. BadRing."""
+        count = self._events.unannounced
+        if not count:
+            return
+        self._events.announce()
+        if not self._owed:
+            try:
+                count -= self._stream.send(bytes(min(count, NOTICES_MAX)))
+            except BlockingIOError:
+                pass
+            except OSError:
+                raise BadRing("") from None
+            if count:
+                self._watch(self._stream.fileno(), select.EPOLLIN | select.EPOLLOUT)
+        self._owed += count
 
     def pay(self) -> None:
         """Write owed bytes. BadRing: the client is gone."""
         if not self._owed:
             return
         try:
-            self._owed -= self._stream.send(bytes(min(self._owed, 4096)))
+            self._owed -= self._stream.send(bytes(min(self._owed, NOTICES_MAX)))
         except BlockingIOError:
             return
         except OSError:
@@ -143,6 +172,7 @@ class MemoryConnection(QbConnection):
         super().__init__(stream, session)
         self._memory = memory
         self._link = link
+        link.session = session
         self._take = memory.requests.take
         self._release = memory.requests.release
 

@@ -110,18 +110,17 @@ class SharedSemaphore:
         number, operation, waiters, none, change = map(ctypes.c_long, numbers)
         return partial(_SYSCALL, number, address, operation, waiters, none, address, change)
 
-    def post(self) -> None:
-        if self._add_one() < 0:
-            raise _gone()
+    def post(self, count: int) -> None:
+        self._change(count, 1, self._add_one)
 
     def take(self, count: int) -> None:
-        if count == 1:
-            if self._take_one() < 0:
-                raise _gone()
-            return
+        self._change(count, -1, self._take_one)
+
+    def _change(self, count: int, sign: int, one: Callable[[], int]) -> None:
         while count:
             step = min(count, _STEP_MAX)
-            if self._adding(-step)() < 0:
+            change = one if step == 1 else self._adding(sign * step)
+            if change() < 0:
                 raise _gone()
             count -= step
 
@@ -176,8 +175,9 @@ def _try_semaphore() -> None:
         semaphore = SharedSemaphore(descriptor)
         opened.callback(semaphore.close)
         try:
-            semaphore.post()
-            semaphore.take(2)
+            semaphore.post(1)
+            semaphore.post(3)
+            semaphore.take(5)
         except BadRing as error:
             raise MachineError(str(error)) from None
         found = os.pread(descriptor, ring.SEMAPHORE_SIZE, ring.SEMAPHORE)
