@@ -115,7 +115,7 @@ class Forge:
 
 
 def listen(mcast_address: str, port: int, local_address: str) -> list[bytes]:
-    """The ring's multicasts of a second."""
+    """The ring's multicasts of a second; other floods may be heard, too, and their scraps are no packets."""
     heard: list[bytes] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -126,7 +126,7 @@ def listen(mcast_address: str, port: int, local_address: str) -> list[bytes]:
         while (rest := end - time.monotonic()) > 0:
             if select.select([receiver], [], [], rest)[0]:
                 heard.append(receiver.recv(65536))
-    return heard
+    return [data for data in heard if len(data) >= HEADER_AND_SENDER_SIZE]
 
 
 def main() -> None:
