@@ -15,6 +15,7 @@ from totemd.limits import QB_ITERATORS_MAX, QB_TRACKERS_MAX
 from totemd.qb.cmap import SERVICE, encode_notification
 from totemd.qb.cmap_values import decode_value, encode_value
 from totemd.services.cmap import CmapChanged, TrackKind
+from totemd.services.cmap.tracking import Trackers
 
 SET, DELETE, GET, ADJUST, ITER_INIT, ITER_NEXT, ITER_FINALIZE, TRACK_ADD, TRACK_DELETE, SET_MAP = range(10)
 RESPONSES = {**{function: function for function in range(9)}, SET_MAP: 10}
@@ -360,6 +361,24 @@ def test_trackers_are_bounded_and_end_with_their_connection(world: World, client
     other.set("a.b", U8, b"\1")
     assert len(other.told()) == 1
     assert client.told() == []
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_who_goes_away_does_not_look_at_the_trackers_of_others(
+    client: Client, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be ten thousand of them."""
+    looked: list[object] = []
+
+    def handles_of(trackers: Trackers, listener: object) -> list[int]:
+        looked.append(listener)
+        return []
+
+    monkeypatch.setattr(Trackers, "handles_of", handles_of)
+    assert client.code(SET_MAP, number.to_bytes(8, "little")) is Code.OK
+    client.track("a.b", ALL)
+    client.front.close()
+    assert not looked
 
 
 def test_a_map_is_not_changed_under_iterators_and_trackers(client: Client) -> None:

@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 
-from qb_raw import LOCAL_GET, RawClient, request
+from qb_raw import AUTHENTICATE, LOCAL_GET, REPLY, RawClient, request
 from small_configuration import small_configuration
 from totemd.errors import MachineError
 from totemd.ipc.ports import Credentials
@@ -170,6 +170,46 @@ async def test_others_have_their_turn_between_many_clients(monkeypatch: pytest.M
     assert len(turns) >= 6
     # Two tasks serve, and trio may run a task at the end of one round and at the beginning of the next.
     assert max(map(turns.count, turns)) <= 4, turns
+
+
+@pytest.mark.trio
+async def test_clients_come_in_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[int] = []
+    async with running() as world, trio.open_nursery() as nursery:
+        number = 0
+
+        async def count() -> None:
+            nonlocal number
+            while True:
+                await trio.lowlevel.checkpoint()
+                number += 1
+
+        let_in = world.qb._let_in
+
+        def noted(*arguments: Any) -> bool:
+            turns.append(number)
+            return let_in(*arguments)
+
+        monkeypatch.setattr(world.qb, "_let_in", noted)
+        streams = []
+        for _ in range(8):
+            stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            stream.connect(abstract_address(world.name))
+            streams.append(stream)
+        with trio.fail_after(WAIT_S):
+            while world.qb._strangers < len(streams):
+                await trio.sleep(0.01)
+        for stream in streams:
+            stream.send(AUTHENTICATE.pack(-1, AUTHENTICATE.size, 12328))
+        nursery.start_soon(count)
+        with trio.fail_after(WAIT_S):
+            for stream in streams:
+                await trio.lowlevel.wait_readable(stream)
+                assert REPLY.unpack(stream.recv(REPLY.size, socket.MSG_WAITALL))[2] == 0
+                stream.close()
+        nursery.cancel_scope.cancel()
+    assert len(turns) == 8
+    assert max(map(turns.count, turns)) <= 2, turns
 
 
 @pytest.mark.trio

@@ -56,8 +56,6 @@ class Map(Protocol):
 
     def untrack(self, handle: int) -> None: ...
 
-    def disconnect(self, listener: Listener) -> None: ...
-
 
 class _Tracker:
     """One tracking of a client: it tells the client its own handle with every change."""
@@ -108,8 +106,8 @@ class CmapFront:
     def close(self) -> None:
         """Forget the client's iterators and trackers."""
         self._iterators.clear()
-        for _, tracker in self._trackers.values():
-            self._map.disconnect(tracker)
+        for there, _ in self._trackers.values():
+            self._map.untrack(there)
         self._trackers.clear()
 
     def _set(self, message: bytes) -> bytes:

@@ -72,6 +72,8 @@ class QbClients:
         """Whether a task looks at full rings from time to time already."""
         self._strangers = 0
         self._uninvited = 0
+        self._door = trio.Lock()
+        """One client comes in at a time, and the ring has its turn in between: its files take a while."""
         self._connections_max = connections_max(QB_CLIENTS_MAX, each=DESCRIPTORS_EACH, others=DESCRIPTORS_OTHERS)
         if sockets is not None:
             for listener in sockets.by_name.values():
@@ -193,8 +195,9 @@ class QbClients:
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             with trio.move_on_after(HANDSHAKE_S), suppress(OSError, BadRing):
                 data, credentials = await receive_request(stream)
-                self._node.set_time(trio.current_time())
-                kept = self._let_in(service, stream, handshake.decode_request(data), credentials)
+                async with self._door:
+                    self._node.set_time(trio.current_time())
+                    kept = self._let_in(service, stream, handshake.decode_request(data), credentials)
         finally:
             self._strangers -= 1
             self._uninvited -= uninvited
