@@ -6,7 +6,8 @@ as accepted: the daemon may have sent it.
 
 Lives have no `Started`: their recorders find daemons that have been in rings before. Clients of real nodes hear of no
 transitional configurations, and of regular ones late, or never if the next one came first. Whether their configurations
-are in the history is the caller's choice: only what is said about the end of a history holds with them.
+are in the history is the caller's choice: with them only that holds which is said about the end of a history, or about
+which ring came before which.
 """
 
 from collections.abc import Iterable, Iterator

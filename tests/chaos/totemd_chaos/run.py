@@ -41,6 +41,9 @@ OF_ALL_MESSAGES = frozenset({"integrity", "self-delivery", "agreed order"})
 OF_OUR_LIVES = frozenset({"no gaps"})
 """Checkers that need to know in which ring a message was delivered, which clients of real nodes do not hear."""
 
+OF_ANCESTRY = frozenset({"one quorate"})
+"""Checkers that need to know which ring came before which, be it by way of real nodes alone."""
+
 OF_ALL_ROUNDS = frozenset({"ring ids grow", "one membership"})
 """Checkers that need nothing but configurations, and look at all rounds together."""
 
@@ -178,9 +181,9 @@ class Run:
             whole = without(recordings.events, torn)
             violations = [
                 *check(_named(OF_ALL_MESSAGES), recordings.events, limits),
-                *check(_without(OF_ALL_MESSAGES | AT_THE_END | OF_OUR_LIVES), whole, limits),
+                *check(_without(OF_ALL_MESSAGES | AT_THE_END | OF_OUR_LIVES | OF_ANCESTRY), whole, limits),
                 *check(_named(OF_OUR_LIVES), [event for event in whole if _node(event) not in real], limits),
-                *check(_named(AT_THE_END), without(ends, torn), limits),
+                *check(_named(AT_THE_END | OF_ANCESTRY), without(ends, torn), limits),
             ]
         for violation in violations:
             yield _text(violation)
