@@ -95,8 +95,8 @@ def test_real_nodes_configurations_are_given_on_demand(tmp_path: Path) -> None:
 
 def test_a_real_node_may_be_all_that_links_two_quorate_rings(tmp_path: Path) -> None:
     left_behind = "10.0 L 7 7 1 aa\n10.1 C regular 1.8 1,2 2 -\n10.2 Q 1 1.8 1,2\n"
-    real = "10.0 L 8 8 2 -\n10.1 C regular 1.8 1,2 - -\n10.5 C regular 2.c 2,3 - -\n"
-    ahead = "10.0 L 9 9 3 cc\n10.5 C regular 2.c 2,3 2 -\n10.6 Q 1 2.c 2,3\n"
+    real = "10.0 L 8 8 2 -\n10.1 C regular 1.8 1,2 - -\n10.5 C regular 2.12 2,3 - -\n"
+    ahead = "10.0 L 9 9 3 cc\n10.5 C regular 2.12 2,3 2 -\n10.6 Q 1 2.12 2,3\n"
     texts = left_behind, real, ahead
     assert "one quorate" in judged(recordings(tmp_path, *texts, kinds="TCT").events)
     assert "one quorate" not in judged(recordings(tmp_path, *texts, kinds="TCT", real=True).events)
