@@ -37,8 +37,8 @@ STRANGERS_MAX: Final = 200
 """Connections in their handshake; more wait to be accepted."""
 UNINVITED_MAX: Final = 50
 """So many of them may be of users who will be refused: they must not keep others out by saying nothing."""
-TURN_S: Final = 0.002
-"""How long the clients that are ready together may keep the ring from its turn; at least one is served."""
+TURN_S: Final = 0.001
+"""How long clients that want something together may keep the ring from its turn; at least one is served."""
 DESCRIPTORS_EACH: Final = 7
 """Of one connection: its stream and six files."""
 DESCRIPTORS_OTHERS: Final = CLIENTS_MAX + STRANGERS_MAX + OPEN_MAX
@@ -90,7 +90,9 @@ class QbClients:
         """Handle what a client has sent, now; if that is much, some of it."""
         connection = self.by_descriptor[descriptor]
         connection.handle(descriptor, events)
-        self._serve(connection)
+        if connection not in self._unfinished:
+            # Who asks more than its turn allows is served by a task: others, and the token, shall not wait for it.
+            self._serve(connection)
         self._pump()
 
     def go_on(self) -> None:
@@ -272,10 +274,12 @@ class QbClients:
             while self._unfinished or sessions.with_work:
                 self._work = trio.Event()
                 turn = Turn()
-                for connection in list(self._unfinished):
-                    if self._unfinished.pop(connection, self) is not self:
-                        self._serve(connection)
-                        await turn.end_in_time()
+                while self._unfinished:
+                    connection = next(iter(self._unfinished))
+                    del self._unfinished[connection]
+                    self._serve(connection)
+                    if turn.over:
+                        break
                 moved, goes_on = False, False
                 for session in list(sessions.with_work):
                     queued_bytes = session.queued_bytes
@@ -329,9 +333,13 @@ class Turn:
     def __init__(self) -> None:
         self._end = trio.current_time() + TURN_S
 
+    @property
+    def over(self) -> bool:
+        return trio.current_time() >= self._end
+
     async def end_in_time(self) -> None:
         """To be called after each client."""
-        if trio.current_time() >= self._end:
+        if self.over:
             await trio.lowlevel.checkpoint()
             self._end = trio.current_time() + TURN_S
 
