@@ -9,7 +9,7 @@ from hypothesis import settings
 settings.register_profile("totemd", deadline=None, print_blob=True)
 settings.load_profile("totemd")
 
-# A shell that starts us in the background has us ignore Ctrl-C, and so would the programs that tests start and interrupt.
+# A shell that starts us in the background has us ignore Ctrl-C, and so would programs that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
