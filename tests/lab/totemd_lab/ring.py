@@ -111,6 +111,7 @@ class Lab:
         chosen = list(self.running() if nodes is None else nodes)
         expected = tuple(node.nodeid for node in chosen)
         views: list[View | None] = []
+        seen: list[bool] = []
 
         def formed() -> bool:
             views[:] = [node.view() for node in chosen]
@@ -118,9 +119,11 @@ class Lab:
             return first is not None and first.members == expected and all(view == first for view in views)
 
         def settled() -> bool:
-            return formed() or not all(node.running() for node in chosen)
+            # Looked at once only: by the next look the ring may be under way to another one again.
+            seen.append(formed())
+            return seen[-1] or not all(node.running() for node in chosen)
 
-        if not (wait_until(settled, timeout_s) and formed()):
+        if not (wait_until(settled, timeout_s) and seen[-1]):
             raise LabError(f"no ring of {expected} within {timeout_s} s:\n{self.describe()}")
         assert views[0] is not None
         return views[0]
