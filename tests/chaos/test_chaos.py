@@ -22,9 +22,9 @@ def endure(kinds: str, seconds: float) -> None:
 
 
 def test_totemd_endures_chaos() -> None:
-    endure(PURE, 100.0 if IN_CI else 20.0)
+    endure(PURE, 120.0 if IN_CI else 20.0)
 
 
 @pytest.mark.corosync
 def test_totemd_among_real_nodes_endures_chaos() -> None:
-    endure(MIXED, 45.0 if IN_CI else 20.0)
+    endure(MIXED, 60.0 if IN_CI else 20.0)
