@@ -15,6 +15,7 @@ from totemd.limits import QB_ITERATORS_MAX, QB_REPLY_VALUE_MAX, QB_TRACKERS_MAX
 from totemd.qb.api import Port, QbService
 from totemd.qb.cmap_values import NAME, decode_name, decode_value, encode_name, encode_value, value_size
 from totemd.qb.codec import REQUEST_HEADER, response
+from totemd.qb.handling import demand_size
 from totemd.record import record
 from totemd.services.base import Listener, ServiceId
 from totemd.services.cmap import CmapChanged, TrackKind
@@ -96,8 +97,7 @@ class CmapFront:
         """Serve a request; every one has exactly one response, of its full size also when it is refused."""
         request = _REQUESTS[function]
         try:
-            if len(message) < request.size_min:
-                raise ServiceError(Code.INVALID_PARAM, f"the request has {len(message)} bytes")
+            demand_size(message, request.size_min)
             body = request.serve(self, message)
         except ServiceError as error:
             return response(request.response_id, error.code, bytes(request.body_size))

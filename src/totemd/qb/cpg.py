@@ -16,6 +16,7 @@ from totemd.qb import cpg_messages as messages
 from totemd.qb.api import Port, QbService
 from totemd.qb.codec import response
 from totemd.qb.cpg_messages import CpgRequest, EventEncoder, IterationType
+from totemd.qb.handling import demand_size
 from totemd.qb.zero_copy import ZeroCopyBuffers
 from totemd.record import record
 from totemd.services.base import ServiceId
@@ -57,8 +58,7 @@ class CpgFront:
             return None
         request = _REQUESTS[function]
         try:
-            if len(message) < request.size:
-                raise ServiceError(Code.INVALID_PARAM, f"request {function} has {len(message)} of {request.size} bytes")
+            demand_size(message, request.size)
             return request.serve(self, request.answer, message)
         except ServiceError as error:
             return response(request.answer, error.code)
@@ -105,8 +105,7 @@ class CpgFront:
     # multicasts
 
     def _multicast(self, message: bytes) -> None:
-        if len(message) < _MULTICAST_SIZE:
-            raise ServiceError(Code.INVALID_PARAM, f"a multicast of {len(message)} bytes has no fields")
+        demand_size(message, _MULTICAST_SIZE)
         guarantee, size = messages.MULTICAST.unpack_from(message)
         data = message[_MULTICAST_SIZE : _MULTICAST_SIZE + size]
         if len(data) < size:

@@ -7,10 +7,15 @@ from totemd.errors import Code, ServiceError
 from totemd.qb.api import Port
 
 
+def demand_size(message: bytes, size: int) -> None:
+    """INVALID_PARAM: the request is too short for its fields, which end at `size` bytes."""
+    if len(message) < size:
+        raise ServiceError(Code.INVALID_PARAM, f"the request has {len(message)} bytes; its fields need {size}")
+
+
 def fields(layout: Struct, message: bytes) -> tuple[Any, ...]:
     """The fields of a request, whose header `layout` skips. INVALID_PARAM: the request is too short for them."""
-    if len(message) < layout.size:
-        raise ServiceError(Code.INVALID_PARAM, f"the request has {len(message)} bytes; its fields need {layout.size}")
+    demand_size(message, layout.size)
     return layout.unpack_from(message)
 
 

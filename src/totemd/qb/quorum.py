@@ -12,6 +12,7 @@ from totemd.ids import NodeId
 from totemd.ipc.services import Services
 from totemd.qb.api import Port, QbService
 from totemd.qb.codec import response, ring_id
+from totemd.qb.handling import demand_size
 from totemd.record import record
 from totemd.services.base import ServiceId
 from totemd.services.quorum import (
@@ -47,8 +48,7 @@ class QuorumFront:
     def handle(self, function: int, message: bytes) -> bytes | None:
         request = _REQUESTS[function]
         try:
-            if len(message) < request.size:
-                raise ServiceError(Code.INVALID_PARAM, f"request {function} has {len(message)} of {request.size} bytes")
+            demand_size(message, request.size)
             return response(request.answer, body=request.serve(self, message))
         except ServiceError as error:
             return response(request.answer, error.code)
