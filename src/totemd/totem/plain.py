@@ -9,9 +9,8 @@ from totemd.ids import NodeId
 from totemd.limits import SEQUENCE_WINDOW
 from totemd.totem.core import Core, State
 from totemd.totem.delivery import deliver, note_received_by_all
-from totemd.totem.flow import allowance
 from totemd.totem.sequence import MASK, precedes_or_equals
-from totemd.totem.token import RING_SEQ_END, note_idleness, pass_on, send_queued
+from totemd.totem.token import RING_SEQ_END, note_idleness, pass_on, send_queued, share
 from totemd.wire.packets import PLAIN_TOKEN_HEAD, PLAIN_TOKEN_SIZE, pack_plain_token, unpack_plain_token
 
 
@@ -75,16 +74,8 @@ def visit_plainly(core: Core, data: bytes, sender: NodeId) -> bool:
 
 def _send(core: Core, seq: int, backlog: int, fcc: int) -> int:
     """Multicast what the queue holds and the token allows; gives how many that were."""
-    window_size = core.parameters.window_size_packets
-    allowed = allowance(
-        max_messages=core.parameters.max_messages_packets,
-        window_size=window_size,
-        fcc=fcc,
-        token_backlog=backlog,
-        own_backlog=core.cbl,
-        own_previous_backlog=core.pbl,
-    )
-    if core.window.released + SEQUENCE_WINDOW - allowed - window_size < seq:
+    allowed = share(core, backlog, fcc)
+    if core.window.released + SEQUENCE_WINDOW - allowed - core.parameters.window_size_packets < seq:
         # Peers stop (assert) when a token is further ahead of what they have than the window is long.
         return 0
     _, sent = send_queued(core, core.window, seq, allowed, operational=True)

@@ -129,11 +129,16 @@ def note_idleness(core: Core, seq: int) -> None:
 def _allowance(core: Core, token: OrfToken, operational: bool) -> int:
     core.cbl = len(core.current_queue()) if operational else len(core.recovery_queue)
     core.calm_visits = core.calm_visits + 1 if core.seq_unchanged and not token.rtr_list else 0
+    return share(core, token.backlog, _mcasts_of_last_rotation(core, token))
+
+
+def share(core: Core, token_backlog: int, fcc: int) -> int:
+    """Packets that this node may send at this visit; its own backlog has been counted."""
     return allowance(
         max_messages=core.parameters.max_messages_packets,
         window_size=core.parameters.window_size_packets,
-        fcc=_mcasts_of_last_rotation(core, token),
-        token_backlog=token.backlog,
+        fcc=fcc,
+        token_backlog=token_backlog,
         own_backlog=core.cbl,
         own_previous_backlog=core.pbl,
     )
