@@ -30,14 +30,13 @@ class Gate:
 
     def configure(self, configuration: Configuration) -> None:
         """Take the (new) nodelist."""
-        self._node_at = {node.address: node.nodeid for node in configuration.nodes}
-        self.node_at = self._node_at.get
+        self.node_at = {node.address: node.nodeid for node in configuration.nodes}.get
         self._listed = frozenset(node.nodeid for node in configuration.nodes)
         self._check_source = configuration.transport.block_unlisted_ips
 
     def admit(self, data: bytes, source: str) -> Packet | None:
         """The packet, or None for one's own echo. BadPacket says why a datagram is refused."""
-        node = self._node_at.get(source)
+        node = self.node_at(source)
         if node is None and self._check_source:
             raise BadPacket("source address is not in the nodelist", source)
         packet = decode_packet(data)
