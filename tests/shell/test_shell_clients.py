@@ -12,63 +12,31 @@ from typing import Any
 import pytest
 import trio
 
-from small_configuration import small_configuration
 from totemd.errors import MachineError
 from totemd.ipc import outbox
 from totemd.ipc.frames import REPLY_BOUNDS, Frame, FrameDecoder, encode_frame
 from totemd.ipc.ports import Credentials
 from totemd.limits import CLIENTS_MAX
-from totemd.node import Node
-from totemd.node.effects import NodeEffect
 from totemd.shell import clients
 from totemd.shell.clients import Clients, connections_max
 from totemd.shell.listener import Listener
-from totemd.totem.effects import Log
+from trio_node import TrioNode
 
 WAIT_S = 10.0
-QUICK = "token: 200\nconsensus: 240\njoin: 30"
 SMALL_BACKLOG_BYTES = 400_000
 BIG = bytes(100_000)
 
 
-class Daemon:
+class Daemon(TrioNode):
     """A node alone in its ring, and its native socket; without ring sockets and without a disk."""
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
         self.path = path
-        self.log: list[str] = []
-        self.node = Node(
-            small_configuration("127.0.0.1", totem=QUICK),
-            stored_ring_seq=0,
-            tracked_expected_votes=None,
-            incarnation="a1",
-            own_uid=os.geteuid(),
-            random=lambda: 0.5,
-            emit=self._emit,
-            now=trio.current_time(),
-        )
         self.listener = Listener(path)
         self.hot = select.epoll()
-        self.clients = Clients(self.node, self.listener, self._pump, self.hot)
-        self._moved = trio.Event()
-
-    def _emit(self, effect: NodeEffect) -> None:
-        if isinstance(effect, Log):
-            self.log.append(effect.text)
-
-    def _pump(self) -> None:
-        self.clients.flush()
-        self._moved.set()
-
-    async def run(self) -> None:
-        self.node.start(trio.current_time())
-        while True:
-            self._moved = trio.Event()
-            with trio.CancelScope(deadline=max(self.node.next_deadline(), 0.0)):
-                await self._moved.wait()
-            if self.node.next_deadline() <= trio.current_time():
-                self.node.handle_timer(trio.current_time())
-                self.clients.flush()
+        self.clients = Clients(self.node, self.listener, self.pump, self.hot)
+        self.flush = self.clients.flush
 
     async def operational(self) -> None:
         with trio.fail_after(WAIT_S):

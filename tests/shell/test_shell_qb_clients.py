@@ -14,11 +14,8 @@ import trio
 import trio.testing
 
 from qb_raw import AUTHENTICATE, LOCAL_GET, REPLY, RawClient, request
-from small_configuration import small_configuration
 from totemd.errors import MachineError
 from totemd.ipc.ports import Credentials
-from totemd.node import Node
-from totemd.node.effects import NodeEffect
 from totemd.qb.codec import response
 from totemd.qb.session import QbSession
 from totemd.shell import daemon as daemon_module
@@ -28,29 +25,20 @@ from totemd.shell.qb_clients import QbClients
 from totemd.shell.qb_datagrams import Datagrams
 from totemd.shell.qb_memory import check_machine, sweep
 from totemd.shell.qb_sockets import QbSockets, abstract_address
+from trio_node import TrioNode
 
 WAIT_S = 8.0
 """Less than a stranger may take for its handshake."""
-QUICK = "token: 200\nconsensus: 240\njoin: 30"
 OURSELVES = Credentials(os.getpid(), os.geteuid(), os.getegid())
 STRANGER = Credentials(1, 4321, 4321)
 
 
-class World:
+class World(TrioNode):
     """A node alone in its ring and its socket "cpg", under a name of this process."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.name = f"totemd-test-{os.getpid()}-cpg"
-        self.node = Node(
-            small_configuration("127.0.0.1", totem=QUICK),
-            stored_ring_seq=0,
-            tracked_expected_votes=None,
-            incarnation="a1",
-            own_uid=os.geteuid(),
-            random=lambda: 0.5,
-            emit=self._emit,
-            now=trio.current_time(),
-        )
         self.hot = select.epoll()
         self.sockets = QbSockets(())
         for service in self.node.qb.offered:
@@ -59,25 +47,8 @@ class World:
             listener.bind(abstract_address(self.name if service.name == "cpg" else f"{self.name}-{service.name}"))
             listener.listen(128)
             self.sockets.by_name[service.name] = listener
-        self.qb = QbClients(self.node, self.sockets, self._pump, self.hot)
-        self._moved = trio.Event()
-
-    def _emit(self, effect: NodeEffect) -> None:
-        pass
-
-    def _pump(self) -> None:
-        self.qb.flush()
-        self._moved.set()
-
-    async def run(self) -> None:
-        self.node.start(trio.current_time())
-        while True:
-            self._moved = trio.Event()
-            with trio.CancelScope(deadline=max(self.node.next_deadline(), 0.0)):
-                await self._moved.wait()
-            if self.node.next_deadline() <= trio.current_time():
-                self.node.handle_timer(trio.current_time())
-                self.qb.flush()
+        self.qb = QbClients(self.node, self.sockets, self.pump, self.hot)
+        self.flush = self.qb.flush
 
     async def connect(self) -> tuple[RawClient, QbSession]:
         """A client that was let in, and its session."""
@@ -130,7 +101,7 @@ async def test_many_requests_do_not_wait_for_a_client_that_does_not_read(monkeyp
         for _ in range(12):
             deaf_session.send_event(response(5, body=bytes(100_000)))
         assert deaf_session.has_queued
-        world._pump()
+        world.pump()
         await trio.testing.wait_all_tasks_blocked()
         busy, busy_session = await world.connect()
         ask(busy, 30)
@@ -264,7 +235,7 @@ def test_the_token_does_not_wait_for_all_clients(monkeypatch: pytest.MonkeyPatch
     handled: list[int] = []
     turned: list[bool] = []
 
-    def ready(descriptor: int, events: int) -> bool:
+    def ready(descriptor: int, events: int = 0) -> bool:
         nonlocal now
         now += 0.0015
         handled.append(descriptor)
@@ -273,7 +244,7 @@ def test_the_token_does_not_wait_for_all_clients(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(daemon_module, "trio", SimpleNamespace(current_time=lambda: now))
     daemon = cast(Any, Daemon.__new__(Daemon))
     daemon._transport = SimpleNamespace(data_descriptor=1, token_descriptor=2)
-    daemon._clients = SimpleNamespace(blocked=False, read_ready=lambda descriptor: ready(descriptor, 0))
+    daemon._clients = SimpleNamespace(blocked=False, read_ready=ready)
     daemon._qb = SimpleNamespace(busy=False, ready=ready)
     daemon._qb_clients = set(range(10, 500))
     daemon._persisting, daemon._exit = False, None
