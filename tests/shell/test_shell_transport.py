@@ -14,7 +14,7 @@ from totemd.config import Configuration
 from totemd.errors import MachineError
 from totemd.ids import RingId
 from totemd.node.arrival import Datagram
-from totemd.shell.sockets import address_is_up
+from totemd.shell.addresses import address_is_up
 from totemd.shell.transport import BATCH_MAX, Transport
 from totemd.wire.packets import OrfToken, encode_orf_token
 from totemd_lab.ring import free_udp_port

@@ -111,7 +111,7 @@ def read_configuration(path: str, node: str | None, more_addresses: tuple[str, .
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"byte {error.start} is not UTF-8 text", file=path) from error
-    from totemd.shell.sockets import machine_addresses
+    from totemd.shell.addresses import machine_addresses
 
     return load(
         text,

@@ -4,17 +4,13 @@ udp:  multicasts arrive at (group, P), tokens at (own address, P); everything le
 udpu: everything arrives at and leaves from (own address, P); a multicast is one datagram for each other node.
 """
 
-import errno
-import fcntl
-import ipaddress
 import socket
 import struct
 from contextlib import suppress
 
-import psutil
-
 from totemd.config.model import TransportKind, TransportSettings
 from totemd.errors import MachineError
+from totemd.shell.addresses import interface_index
 
 BUFFER_SIZE = 4 * 1024 * 1024
 """Asked of the kernel for each direction, bytes; a burst from every member must not overflow it."""
@@ -23,11 +19,6 @@ IP_MULTICAST_ALL = getattr(socket, "IP_MULTICAST_ALL", 49)
 IPV6_MULTICAST_ALL = 29
 SO_RCVBUFFORCE = getattr(socket, "SO_RCVBUFFORCE", 33)
 SO_SNDBUFFORCE = getattr(socket, "SO_SNDBUFFORCE", 32)
-SIOCGIFFLAGS = 0x8913
-IFF_UP = 1
-_IFREQ_FLAGS = struct.Struct("16sH22x")
-"""struct ifreq for the flags of an interface (netdevice(7))."""
-
 TOKEN_PRIORITY = 6
 """SO_PRIORITY of what we send: tokens wait for nobody (socket(7))."""
 
@@ -117,51 +108,3 @@ def enlarge(sock: socket.socket, option: int, force: int) -> None:
         sock.setsockopt(socket.SOL_SOCKET, force, BUFFER_SIZE)
     except OSError:
         sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_SIZE)
-
-
-def machine_addresses() -> list[str]:
-    """All numeric addresses of this machine's interfaces, without scopes."""
-    addresses = []
-    for entries in psutil.net_if_addrs().values():
-        addresses += [
-            entry.address.partition("%")[0] for entry in entries if entry.family in (socket.AF_INET, socket.AF_INET6)
-        ]
-    return addresses
-
-
-def interface_index(address: str) -> int:
-    """Index of the interface that has `address`; OSError if none has."""
-    name = interface_of(address)
-    if name is None:
-        raise OSError(errno.EADDRNOTAVAIL, f"no interface has the address {address}")
-    return socket.if_nametoindex(name)
-
-
-def interface_of(address: str) -> str | None:
-    """Name of the interface that has `address`."""
-    wanted = ipaddress.ip_address(address)
-    for name, entries in psutil.net_if_addrs().items():
-        for entry in entries:
-            if entry.family not in (socket.AF_INET, socket.AF_INET6):
-                continue
-            if ipaddress.ip_address(entry.address.partition("%")[0]) == wanted:
-                return name
-    return None
-
-
-def address_is_up(settings: TransportSettings) -> bool:
-    """Whether the machine has our address now, and on an interface that is up (an IPv4 address stays on one that is
-    not). When the kernel cannot be asked, say for want of descriptors, nothing is known to be wrong."""
-    family = socket.AF_INET6 if settings.ipv6 else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((settings.local_address, 0))
-            name = interface_of(settings.local_address)
-            if name is None:
-                # 127.0.0.2 and its like are on lo without being listed.
-                return True
-            request = _IFREQ_FLAGS.pack(name.encode(), 0)
-            _, flags = _IFREQ_FLAGS.unpack(fcntl.ioctl(probe, SIOCGIFFLAGS, request))
-            return bool(flags & IFF_UP)
-    except OSError as error:
-        return error.errno != errno.EADDRNOTAVAIL
