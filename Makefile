@@ -8,6 +8,7 @@ SECONDS ?= 60
 MIXED ?=
 SEED ?=
 CHAOS_ARGS ?=
+BENCH_ARGS ?=
 
 .PHONY: help demo test lint bench fuzz chaos clean
 
@@ -17,7 +18,7 @@ help:
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make fuzz    coverage-guided fuzzing of all that takes bytes from outside; SECONDS=60 for all targets together"
 	@echo "make chaos   faults on five real daemons (root); SECONDS=60 of faults, MIXED=1 with real corosync, SEED= to repeat"
-	@echo "make bench   latency of ordered delivery, totemd beside corosync (root)"
+	@echo "make bench   totemd beside corosync, all in one run (root); BENCH_ARGS=--quick in 5 minutes, BENCH_ARGS=--help"
 	@echo "make clean   remove what the above made"
 
 $(VENV)/installed: pyproject.toml
@@ -48,8 +49,12 @@ chaos: $(VENV)/installed
 	PYTHONPATH=tests/lab:tests/chaos $(BIN)/python -m totemd_chaos --seconds $(SECONDS) \
 		$(if $(MIXED),--mixed) $(if $(SEED),--seed $(SEED)) $(CHAOS_ARGS)
 
-bench: $(VENV)/installed
-	$(BIN)/python bench/latency.py
+$(VENV)/bench-installed: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
+	touch $@
+
+bench: $(VENV)/bench-installed
+	PYTHONPATH=tests/lab:bench $(BIN)/python -m totemd_bench $(BENCH_ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -21,6 +21,8 @@ class RingSettings:
     """Further keys of section totem."""
     quorum: dict[str, str] = field(default_factory=dict)
     """Further keys of section quorum."""
+    system: dict[str, str] = field(default_factory=dict)
+    """Further keys of section system."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def corosync_conf(members: Sequence[Member], settings: RingSettings, state_dir: 
             _section("quorum", {"provider": "corosync_votequorum", **settings.quorum}),
             _section("logging", logging),
             # Real-time scheduling would starve the other nodes of the same machine.
-            _section("system", {"sched_rr": "no", "state_dir": state_dir}),
+            _section("system", {"sched_rr": "no", "state_dir": state_dir, **settings.system}),
         ]
     )
 
