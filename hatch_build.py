@@ -1,7 +1,7 @@
 """Build hook: with TOTEMD_COMPILE=1 in the environment the wheel has the hot modules compiled, by mypyc.
 
-Without it, and in editable installs, the package is plain Python. The compiled form needs a C compiler; the modules stay
-in the wheel as Python, too, so that tracebacks and `inspect` have their source.
+Without it, and in editable installs, the package is plain Python. The compiled form needs a C compiler. The modules
+stay in the wheel as Python, too, so that tracebacks and `inspect` have their source.
 """
 
 import os
