@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 from chunking import chunks
@@ -150,6 +151,9 @@ class Client:
 
     def put_event(self, message: bytes) -> bool:
         return self._put(message)
+
+    def put_events(self, messages: Sequence[bytes]) -> int:
+        return sum(self._put(message) for message in messages)
 
     def set_flow(self, word: int) -> None:
         assert word in (0, 2)

@@ -14,7 +14,7 @@ from totemd.groups.packing import PAYLOAD_SIZE_MIN
 from totemd.ids import NodeId, RingId
 from totemd.limits import MESSAGE_SIZE_MAX, SEND_QUEUE_BYTES
 from totemd.totem.api import ConfigurationChanged, ConfigurationKind
-from totemd.wire.groups import decode_group_packet, encode_group_message, encode_group_packet
+from totemd.wire.groups import SERVICE_GROUP, decode_group_packet, encode_group_message, encode_group_packet
 
 PAYLOAD_SIZE = 1410
 QUEUE_SIZE = SEND_QUEUE_BYTES // PAYLOAD_SIZE
@@ -71,11 +71,18 @@ class Recorder:
         self.messages: list[tuple[bytes, NodeId, bytes]] = []
         self.changes: list[ConfigurationChanged] = []
         self.tokens_sent = 0
+        self.takes_many = False
 
     def message_delivered(self, group: bytes, sender: NodeId, body: bytes) -> None:
         if body == b"bad":
             raise BadPacket("body bad")
         self.messages.append((group, sender, body))
+
+    def messages_delivered(self, sender: NodeId, bodies: list[bytes]) -> bool:
+        if not self.takes_many or b"bad" in bodies:
+            return False
+        self.messages += [(SERVICE_GROUP, sender, body) for body in bodies]
+        return True
 
     def configuration_changed(self, change: ConfigurationChanged) -> None:
         self.changes.append(change)
@@ -375,6 +382,9 @@ class Member:
                 assert not self.ring.queues[True], "nothing may be stuck"
                 self.synchronized = True
                 self.groups.synchronization_completed()
+
+    def messages_delivered(self, sender: NodeId, bodies: list[bytes]) -> bool:
+        return False
 
     def configuration_changed(self, change: ConfigurationChanged) -> None:
         if change.kind is ConfigurationKind.REGULAR:

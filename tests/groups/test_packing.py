@@ -46,7 +46,7 @@ def pack(messages: Iterable[tuple[bytes, bool, bool]], payload_size: int) -> lis
     packer = Packer(payload_size)
     payloads = []
     for message, safe, flush in messages:
-        payloads += packer.add(message, safe)
+        payloads += packer.add(b"", message, safe)
         if flush and (last := packer.flush()):
             payloads.append(last)
     last = packer.flush()
@@ -141,7 +141,7 @@ def test_packer_holds_no_part_of_a_message(messages: list[tuple[bytes, bool, boo
     receiver = CorosyncReceiver()
     count = 0
     for number, (one, safe, _) in enumerate(messages, 1):
-        for payload in packer.add(one, safe):
+        for payload in packer.add(b"", one, safe):
             count += len(receiver.receive(payload.data))
         assert receiver.partial == b""
         waiting = number - count
@@ -159,8 +159,8 @@ def test_need_is_never_underestimated(
 ) -> None:
     packer = Packer(payload_size)
     for one, one_safe, _ in before:
-        packer.add(one, one_safe)
-    made = len(packer.add(bytes(size), safe)) + (packer.flush() is not None)
+        packer.add(b"", one, one_safe)
+    made = len(packer.add(b"", bytes(size), safe)) + (packer.flush() is not None)
     assert made <= packer.packets_needed(size)
     # the rule by which corosync admits a message, and the ring's users do
     assert packer.packets_needed(size) <= size // (payload_size - 24) + 2
@@ -168,8 +168,8 @@ def test_need_is_never_underestimated(
 
 def test_messages_that_fit_are_not_cut() -> None:
     packer = Packer(DEFAULT_PAYLOAD_SIZE)
-    assert packer.add(bytes(700), False) == []
-    (first,) = packer.add(bytes(1400), False)
+    assert packer.add(b"", bytes(700), False) == []
+    (first,) = packer.add(b"", bytes(1400), False)
     assert len(first.data) == 8 + 2 + 700
     last = packer.flush()
     assert last is not None
@@ -199,7 +199,7 @@ def test_a_large_message_shares_no_packet() -> None:
 
 def test_mistakes_of_the_caller() -> None:
     with pytest.raises(ValueError, match="group header"):
-        Packer(DEFAULT_PAYLOAD_SIZE).add(b"", False)
+        Packer(DEFAULT_PAYLOAD_SIZE).add(b"", b"", False)
     for size in (0, PAYLOAD_SIZE_MIN - 1, PAYLOAD_SIZE_MAX + 1):
         with pytest.raises(ValueError, match="payload size"):
             Packer(size)

@@ -123,7 +123,7 @@ def test_packing_and_reassembly_at_the_default_size(items: list[tuple[int, bool,
     messages = [numbered(number, size) for number, (size, _, _) in enumerate(items)]
     payloads = []
     for message, (_, safe, flush) in zip(messages, items, strict=True):
-        payloads += [payload.data for payload in packer.add(message, safe)]
+        payloads += [payload.data for payload in packer.add(b"", message, safe)]
         if flush and (last := packer.flush()):
             payloads.append(last.data)
     if last := packer.flush():
@@ -267,7 +267,7 @@ class TwoQueues(RuleBasedStateMachine):
         self.count += 1
         message = numbered(self.count, size + 3)
         self.in_packer[sender].append(message)
-        payloads = self.packers[sender].add(message, safe)
+        payloads = self.packers[sender].add(b"", message, safe)
         self.queue(sender, [payload.data for payload in payloads])
         completed = starting_in([payload.data for payload in payloads])
         self.expected[sender, self.transitional].extend(self.in_packer[sender][:completed])

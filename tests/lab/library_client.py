@@ -1,5 +1,6 @@
 """A client of one of corosync's own libraries at a front, without a library, a ring of bytes or a socket."""
 
+from collections.abc import Sequence
 from struct import Struct
 
 from ipc_world import ROOT
@@ -30,6 +31,10 @@ class LibraryClient:
         ident, size, _ = RESPONSE.unpack_from(message)
         assert size == len(message), (ident, size, len(message))
         self._events.append(message)
+
+    def send_events(self, messages: Sequence[bytes]) -> None:
+        for message in messages:
+            self.send_event(message)
 
     def take(self) -> list[bytes]:
         """Events since the last time."""

@@ -5,12 +5,13 @@ the component at once. As in the real thing a node has two queues, one for the t
 that one when a round is aborted comes out first in the next round.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from totemd.ids import NO_RING, NodeId, RingId
 from totemd.services.base import Service
 from totemd.totem.api import ConfigurationChanged, ConfigurationKind
+from totemd.wire.groups import Buffer
 from totemd.wire.service import decode_service_header
 
 
@@ -63,6 +64,14 @@ class FakeHost:
         queue.append(message)
         self.safe.append(safe)
         return True
+
+    def multicast_all(self, heads: Sequence[bytes], data: Sequence[Buffer]) -> int:
+        count = 0
+        for head, piece in zip(heads, data, strict=True):
+            if not self.multicast(head + piece):
+                break
+            count += 1
+        return count
 
     def set_timer(self, name: str, delay_s: float, action: Callable[[], None]) -> None:
         self.timers[name] = (delay_s, action)

@@ -1,5 +1,6 @@
 """Requests of any content, to all services of a whole node: answered or not, never more than that."""
 
+from collections.abc import Sequence
 from struct import Struct
 
 import pytest
@@ -52,6 +53,9 @@ class Link:
     def put_event(self, message: bytes) -> bool:
         assert RESPONSE_HEADER.unpack_from(message)[1] == len(message) <= self.message_max
         return True
+
+    def put_events(self, messages: Sequence[bytes]) -> int:
+        return sum(map(self.put_event, messages))
 
     def set_flow(self, word: int) -> None:
         pass

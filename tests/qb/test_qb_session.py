@@ -1,5 +1,6 @@
 """One connection: admission, order, what waits, and what ends it."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
@@ -60,6 +61,12 @@ class FakeLink:
 
     def put_event(self, message: bytes) -> bool:
         return self._put(self.events, message)
+
+    def put_events(self, messages: Sequence[bytes]) -> int:
+        for count, message in enumerate(messages):
+            if not self.put_event(message):
+                return count
+        return len(messages)
 
     def set_flow(self, word: int) -> None:
         self.words.append(word)

@@ -1,5 +1,7 @@
 """stats.ipcs: a block of keys for each connection, and who is told of it."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from ipc_world import World
@@ -42,6 +44,9 @@ class Deaf:
 
     def put_event(self, message: bytes) -> bool:
         return self.takes
+
+    def put_events(self, messages: Sequence[bytes]) -> int:
+        return len(messages) if self.takes else 0
 
     def set_flow(self, word: int) -> None:
         """Nothing."""

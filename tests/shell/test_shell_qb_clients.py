@@ -22,6 +22,7 @@ from totemd.shell import daemon as daemon_module
 from totemd.shell import qb_clients, qb_datagrams, qb_memory
 from totemd.shell.daemon import Daemon
 from totemd.shell.qb_clients import QbClients
+from totemd.shell.qb_connection import REQUESTS_PER_TURN
 from totemd.shell.qb_datagrams import Datagrams
 from totemd.shell.qb_memory import check_machine, sweep
 from totemd.shell.qb_sockets import QbSockets, abstract_address
@@ -115,7 +116,7 @@ async def test_who_has_requests_left_gets_no_turn_for_announcing_more(monkeypatc
     async with running() as world:
         client, session = await world.connect()
         connection = world.qb._by_session[session]
-        turns = 0
+        count, turns = 2 * REQUESTS_PER_TURN, 0
         serve = connection.serve
 
         def noted() -> None:
@@ -124,13 +125,13 @@ async def test_who_has_requests_left_gets_no_turn_for_announcing_more(monkeypatc
             serve()
 
         monkeypatch.setattr(connection, "serve", noted)
-        ask(client, 60)
+        ask(client, count)
         for _ in range(5):
             client.notify()
             world.qb.ready(client_descriptor := connection.descriptors[0], select.EPOLLIN)
             assert client_descriptor in world.qb.by_descriptor
         assert turns == 1
-        await served(session, 60)
+        await served(session, count)
         client.close()
 
 

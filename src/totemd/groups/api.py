@@ -42,6 +42,10 @@ class GroupsUpper(Protocol):
     def message_delivered(self, group: bytes, sender: NodeId, body: bytes) -> None:
         """A message for `group`. A BadPacket that it raises is counted; the messages behind are delivered."""
 
+    def messages_delivered(self, sender: NodeId, bodies: list[bytes]) -> bool:
+        """All messages of one packet, for SERVICE_GROUP. False: nothing has been done with them, and each is given to
+        `message_delivered`."""
+
     def configuration_changed(self, change: ConfigurationChanged) -> None:
         """A transitional or regular configuration."""
 

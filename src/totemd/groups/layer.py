@@ -21,6 +21,7 @@ regular set. Messages that do not belong to synchronization avoid both by waitin
 """
 
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -34,9 +35,11 @@ from totemd.totem.api import ConfigurationChanged, ConfigurationKind
 from totemd.wire.groups import (
     SERVICE_GROUP,
     SYNC_GROUP,
+    Buffer,
     decode_group_message,
     encode_group_packet,
     group_header,
+    whole_bodies,
 )
 
 HELD_BYTES_MAX: Final = SEND_QUEUE_BYTES // 2
@@ -90,11 +93,16 @@ class Groups:
         self._upper = upper
         self._groups = frozenset(groups)
         self._packer = Packer(payload_size)
+        self._per_packet = payload_size - _FLOW_CONTROL_OVERHEAD
         self._queue_size = SEND_QUEUE_BYTES // payload_size
+        self._serves = SERVICE_GROUP in groups
+        self._service_header = group_header(SERVICE_GROUP)
         self._synchronized = False
         self._held: deque[tuple[bytes, bool]] = deque()
         self._held_bytes = 0
         self._level = QueueLevel.LOW
+        self._level_free = -1
+        """The room in the queue when the level was last looked at: it depends on nothing else."""
         self._left: tuple[NodeId, ...] = ()
 
     # What the layer above calls
@@ -117,10 +125,38 @@ class Groups:
         else:
             accepted = self._has_turn() and self._has_room(size)
             if accepted:
-                self._pack(header + body, safe)
+                self._pack(header, body, safe)
         if not accepted:
             self.stats.messages_refused += 1
         return accepted
+
+    def multicast_all(self, heads: Sequence[bytes], data: Sequence[Buffer]) -> int:
+        """Send messages, each a head and data, to SERVICE_GROUP on every member, in agreed order, as `multicast` does
+        it; gives how many. It stops before the first that finds no room, or the queue CRITICAL, or synchronization
+        going on, and leaves it to `multicast` to say what becomes of that. None may be longer than MESSAGE_SIZE_MAX."""
+        ring, packer, per_packet = self._ring, self._packer, self._per_packet
+        if not self._synchronized or not self._has_turn():
+            return 0
+        count = 0
+        available = ring.send_queue_free - _SPARE_PACKETS
+        last_head, head = b"", self._service_header
+        for given, piece in zip(heads, data, strict=True):
+            if given is not last_head:
+                last_head, head = given, self._service_header + given
+            if available < (len(head) + len(piece)) // per_packet + 1:
+                break
+            count += 1
+            payloads = packer.add(head, piece, False)
+            if payloads:
+                for payload in payloads:
+                    self._submit(payload)
+                available = ring.send_queue_free - _SPARE_PACKETS
+                if self.queue_level is QueueLevel.CRITICAL:
+                    break
+        if count:
+            self.stats.messages_sent += count
+            ring.request_token()
+        return count
 
     def synchronization_completed(self) -> None:
         """The last barrier is delivered: back to the regular send queue and set.
@@ -135,7 +171,11 @@ class Groups:
     @property
     def queue_level(self) -> QueueLevel:
         """How full the send queue in use is: 40, 60 and 75 % raise the level; below 30, to 50 and to 70 % lower it."""
-        available = max(0, self._ring.send_queue_free - _SPARE_PACKETS - 1)
+        free = self._ring.send_queue_free
+        if free == self._level_free:
+            return self._level
+        self._level_free = free
+        available = max(0, free - _SPARE_PACKETS - 1)
         used_percent = 100 - min(available, self._queue_size) * 100 // self._queue_size
         at_least = (used_percent >= 40) + (used_percent >= 60) + (used_percent >= 75)
         at_most = (used_percent >= 30) + (used_percent > 50) + (used_percent > 70)
@@ -165,8 +205,17 @@ class Groups:
 
     def packet_delivered(self, sender: NodeId, payload: bytes) -> None:
         self.stats.packets_delivered += 1
+        reassembly = self.reassembly
+        if reassembly.has_unfinished(sender):
+            if reassembly.take_middle(sender, payload):
+                return
+        elif self._serves:
+            bodies = whole_bodies(payload, self._service_header)
+            if bodies is not None and self._upper.messages_delivered(sender, bodies):
+                self.stats.messages_delivered += len(bodies)
+                return
         try:
-            messages = self.reassembly.receive(sender, payload)
+            messages = reassembly.receive(sender, payload)
         except BadPacket as error:
             self.stats.dropped[error.reason] += 1
             return
@@ -207,7 +256,7 @@ class Groups:
     def _has_room(self, size: int) -> bool:
         """The flow control rule. It never counts fewer packets than the packer makes, the open one included."""
         available = self._ring.send_queue_free - _SPARE_PACKETS
-        return available >= size // (self._packer.payload_size - _FLOW_CONTROL_OVERHEAD) + 1
+        return available >= size // self._per_packet + 1
 
     def _has_turn(self) -> bool:
         """Outside of synchronization, messages that were held go first."""
@@ -224,11 +273,11 @@ class Groups:
         while self._held and self._synchronized and self._has_room(len(self._held[0][0])):
             message, safe = self._held.popleft()
             self._held_bytes -= len(message)
-            self._pack(message, safe)
+            self._pack(b"", message, safe)
 
-    def _pack(self, message: bytes, safe: bool) -> None:
+    def _pack(self, head: bytes, body: bytes, safe: bool) -> None:
         self.stats.messages_sent += 1
-        for payload in self._packer.add(message, safe):
+        for payload in self._packer.add(head, body, safe):
             self._submit(payload)
         self._ring.request_token()
 
@@ -248,6 +297,12 @@ class Groups:
     # Receiving
 
     def _deliver(self, sender: NodeId, message: bytes) -> None:
+        if self._serves and message.startswith(self._service_header):
+            body = message[len(self._service_header) :]
+            self.stats.messages_delivered += 1
+            if not self._upper.messages_delivered(sender, [body]):
+                self._upper.message_delivered(SERVICE_GROUP, sender, body)
+            return
         names, body = decode_group_message(message)
         for name in names if len(names) == 1 else dict.fromkeys(names):
             if name in self._groups:

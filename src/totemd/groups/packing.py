@@ -13,7 +13,7 @@ rules. Their price is some room in packets; what they buy is that nobody loses a
 from typing import Final
 
 from totemd.record import record
-from totemd.wire.groups import GROUP_PACKET_HEADER_SIZE, PIECE_OVERHEAD, encode_group_packet
+from totemd.wire.groups import GROUP_PACKET_HEADER_SIZE, PIECE_OVERHEAD, Buffer, encode_group_packet, encode_part
 
 FRAGMENT_NUMBER_MAX: Final = 255
 """After it comes 1: 0 means that nothing follows."""
@@ -58,30 +58,30 @@ class Packer:
         largest_piece = self.payload_size - GROUP_PACKET_HEADER_SIZE - PIECE_OVERHEAD
         return 1 - (-size // largest_piece)
 
-    def add(self, message: bytes, safe: bool) -> list[Payload]:
-        """Pack a whole message that is not empty; returns the packets that are complete now."""
-        if not message:
+    def add(self, head: bytes, data: Buffer, safe: bool) -> list[Payload]:
+        """Pack the whole message that is `head` and `data`, not empty; returns the packets that are complete now."""
+        size = len(head) + len(data)
+        if not size:
             raise ValueError("a message has at least its group header")
-        needed = PIECE_OVERHEAD + len(message)
-        fits_alone = GROUP_PACKET_HEADER_SIZE + needed <= self.payload_size
-        if self._size + needed <= self.payload_size and (safe == self._safe or not self._pieces):
-            self._append(message, needed, safe)
+        needed = PIECE_OVERHEAD + size
+        pieces = self._pieces
+        if self._size + needed <= self.payload_size and (safe == self._safe or not pieces):
+            pieces.append(head + data)
+            self._size += needed
+            self._safe = safe
             return []
-        complete = [self._close()] if self._pieces else []
-        if fits_alone:
-            self._append(message, needed, safe)
+        complete = [self._close()] if pieces else []
+        if GROUP_PACKET_HEADER_SIZE + needed <= self.payload_size:
+            self._pieces.append(head + data)
+            self._size += needed
+            self._safe = safe
         else:
-            self._cut(message, safe, complete)
+            self._cut(head, data, safe, complete)
         return complete
 
     def flush(self) -> Payload | None:
         """Give out what is waiting for company, if anything is."""
         return self._close() if self._pieces else None
-
-    def _append(self, message: bytes, needed: int, safe: bool) -> None:
-        self._pieces.append(message)
-        self._size += needed
-        self._safe = safe
 
     def _close(self) -> Payload:
         payload = Payload(encode_group_packet(0, 0, self._pieces), self._safe)
@@ -89,15 +89,20 @@ class Packer:
         self._size = GROUP_PACKET_HEADER_SIZE
         return payload
 
-    def _cut(self, message: bytes, safe: bool, complete: list[Payload]) -> None:
-        """Fill packets with `message`."""
+    def _cut(self, head: bytes, data: Buffer, safe: bool, complete: list[Payload]) -> None:
+        """Fill packets with a message. Each of its bytes is copied once, into its packet."""
         room = self.payload_size - GROUP_PACKET_HEADER_SIZE - PIECE_OVERHEAD
-        rest = memoryview(message)
-        number = 0
-        while len(rest) > room:
+        if len(head) >= room:
+            head, data = b"", head + data
+        rest = memoryview(data)
+        begin = room - len(head)
+        last = len(rest) - room
+        complete.append(Payload(encode_part(1, 0, head + rest[:begin]), safe, goes_on=True))
+        number = 1
+        while begin < last:
             following = number % FRAGMENT_NUMBER_MAX + 1
-            data = encode_group_packet(following, number, [rest[:room]])
-            complete.append(Payload(data, safe, goes_on=True))
-            rest = rest[room:]
+            end = begin + room
+            complete.append(Payload(encode_part(following, number, rest[begin:end]), safe, goes_on=True))
+            begin = end
             number = following
-        complete.append(Payload(encode_group_packet(0, number, [rest]), safe))
+        complete.append(Payload(encode_part(0, number, rest[begin:]), safe))

@@ -14,8 +14,7 @@ from typing import TypeAlias
 
 from totemd.ids import NodeId
 from totemd.limits import PROCESSOR_COUNT_MAX, REASSEMBLY_SIZE_MAX
-from totemd.record import record
-from totemd.wire.groups import decode_group_packet
+from totemd.wire.groups import decode_group_packet, middle_part
 
 
 @dataclass(slots=True)
@@ -32,12 +31,14 @@ class ReassemblyStats:
     """Beginnings of messages dropped because too many are unfinished."""
 
 
-@record
 class _Unfinished:
     """A message of which parts have come; `number` is what the next packet must continue."""
 
-    number: int
-    data: bytearray
+    __slots__ = ("data", "number")
+
+    def __init__(self, number: int, data: bytearray) -> None:
+        self.number = number
+        self.data = data
 
 
 _Set: TypeAlias = dict[NodeId, _Unfinished]
@@ -72,6 +73,24 @@ class Reassembly:
         """Memory that unfinished messages take."""
         return sum(len(one.data) for part in (self._regular, self._transitional) for one in part.values())
 
+    def has_unfinished(self, sender: NodeId) -> bool:
+        """Whether the sender's next packet may end a message that it began in an earlier one."""
+        return sender in self._current
+
+    def take_middle(self, sender: NodeId, payload: bytes) -> bool:
+        """Take a packet that only makes the sender's unfinished message longer. False, and nothing has changed: it is
+        anything else."""
+        waiting = self._current.get(sender)
+        part = None if waiting is None else middle_part(payload)
+        if waiting is None or part is None:
+            return False
+        fragmented, continuation, piece = part
+        if continuation != waiting.number or len(waiting.data) + len(piece) > REASSEMBLY_SIZE_MAX:
+            return False
+        waiting.data += piece
+        waiting.number = fragmented
+        return True
+
     def receive(self, sender: NodeId, payload: bytes) -> list[bytes]:
         """The messages that this packet completes, in order. BadPacket if it is not valid; it then changes nothing."""
         packet = decode_group_packet(payload)
@@ -92,7 +111,8 @@ class Reassembly:
                 del pieces[0]
             elif fragmented and len(pieces) == 1:
                 waiting.data.extend(pieces[0])
-                current[sender] = _Unfinished(fragmented, waiting.data)
+                waiting.number = fragmented
+                current[sender] = waiting
                 return []
             else:
                 waiting.data.extend(pieces[0])

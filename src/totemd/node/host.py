@@ -1,12 +1,12 @@
 """What the node offers to its services (`services.base.Host`)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from totemd.ids import NodeId
 from totemd.node.effects import PersistFile, ReopenLogs
 from totemd.totem.effects import Log
-from totemd.wire.groups import SERVICE_GROUP
+from totemd.wire.groups import SERVICE_GROUP, Buffer
 
 if TYPE_CHECKING:
     from totemd.node.node import Node
@@ -40,6 +40,13 @@ class ServiceHost:
         else:
             node.refused = True
         return accepted
+
+    def multicast_all(self, heads: Sequence[bytes], data: Sequence[Buffer]) -> int:
+        node = self._node
+        count = node.groups.multicast_all(heads, data)
+        if count:
+            node.traffic.sent(heads[0], count)
+        return count
 
     def set_timer(self, name: str, delay_s: float, action: Callable[[], None]) -> None:
         self._node.timers.set(f"{self._subsystem} {name}", self._node.now + delay_s, action)

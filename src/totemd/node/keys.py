@@ -38,17 +38,17 @@ class Traffic:
         self._received = dict.fromkeys(self._names, 0)
         self._sent = dict.fromkeys(self._names, 0)
 
-    def received(self, service: int, function: int) -> None:
-        """Count a message that has come to its place in the order."""
+    def received(self, service: int, function: int, count: int = 1) -> None:
+        """Count messages that have come to their place in the order."""
         kind = service << 16 | function
         if kind in self._received:  # what others make up is not counted: it has no end
-            self._received[kind] += 1
+            self._received[kind] += count
 
-    def sent(self, message: bytes) -> None:
-        """Count a message of ours that was queued."""
+    def sent(self, message: bytes, count: int = 1) -> None:
+        """Count a message of ours that was queued, and others of its kind."""
         kind = int.from_bytes(message[:4], "little")
         if kind in self._sent:
-            self._sent[kind] += 1
+            self._sent[kind] += count
 
     def entries(self) -> Mapping[str, CmapEntry]:
         """The counters as keys."""

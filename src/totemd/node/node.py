@@ -37,7 +37,7 @@ from totemd.node.statistics import add_sources
 from totemd.node.timers import Timers
 from totemd.node.upcalls import Upcalls
 from totemd.qb.sessions import QbSessions
-from totemd.services.base import Listener, Service
+from totemd.services.base import Listener, Service, ServiceId
 from totemd.services.cfg import Cfg
 from totemd.services.cmap import Cmap
 from totemd.services.cpg import Cpg
@@ -48,6 +48,7 @@ from totemd.totem.api import ConfigurationChanged, ConfigurationKind
 from totemd.totem.core import Random
 from totemd.totem.effects import Log
 from totemd.totem.ring import Ring
+from totemd.wire.cpg import CpgFunction
 from totemd.wire.groups import SYNC_GROUP
 from totemd.wire.packets import Join
 from totemd.wire.service import decode_service_header
@@ -369,6 +370,12 @@ class Node:
         service = self.services.get(header.service)
         if service is not None:
             service.receive(header.function, sender, body)
+
+    def messages_delivered(self, sender: NodeId, bodies: list[bytes]) -> bool:
+        if not self.cpg.receive_mcasts(sender, bodies):
+            return False
+        self.traffic.received(ServiceId.CPG, CpgFunction.MCAST, len(bodies))
+        return True
 
     def configuration_changed(self, change: ConfigurationChanged) -> None:
         self.synchronizing = True

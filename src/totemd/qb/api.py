@@ -5,7 +5,7 @@ front, and carries responses and events to the client; the front knows the servi
 sockets or flow control.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from totemd.ipc.ports import Credentials
@@ -26,6 +26,9 @@ class Port(Protocol):
     def send_event(self, message: bytes) -> None:
         """Queue an event behind all that was queued before. A client that leaves too much unread is cut off."""
 
+    def send_events(self, messages: Sequence[bytes]) -> None:
+        """The same for many events."""
+
 
 class Front(Protocol):
     """One connection's state of one service. Also the `services.base.Listener` of that service, where it has events."""
@@ -37,6 +40,16 @@ class Front(Protocol):
 
     def close(self) -> None:
         """The client is gone, or cut off: forget it everywhere. Called once."""
+
+
+class BatchFront:
+    """A front that can serve some requests many at a time."""
+
+    def handle_batch(self, messages: Sequence[bytes], first: int) -> int:
+        """Serve requests from the one with index `first` on, whole but unchecked; how many. It stops before the first
+        that it does not serve so, or that is not all right: that one goes the usual way. None of them has a response.
+        To be called only while requests under flow control are accepted."""
+        raise NotImplementedError
 
 
 @record

@@ -11,16 +11,17 @@ from totemd.errors import Code, ServiceError
 from totemd.ids import NodeId
 from totemd.ipc.ports import SharedBuffers
 from totemd.ipc.services import Services
-from totemd.limits import ITERATIONS_MAX
+from totemd.limits import CPG_DATA_MAX, ITERATIONS_MAX
 from totemd.qb import cpg_messages as messages
-from totemd.qb.api import Port, QbService
+from totemd.qb.api import BatchFront, Port, QbService
 from totemd.qb.codec import response
-from totemd.qb.cpg_messages import CpgRequest, EventEncoder, IterationType
+from totemd.qb.cpg_messages import CpgRequest, EventEncoder, IterationType, delivered_run
 from totemd.qb.handling import demand_size
 from totemd.qb.zero_copy import ZeroCopyBuffers
 from totemd.record import record
 from totemd.services.base import ServiceId
-from totemd.services.cpg import CpgFragment, CpgGroup
+from totemd.services.cpg import CpgFragment, CpgGroup, CpgRun, RunListener
+from totemd.wire.groups import Buffer
 
 _Entries = Iterator[tuple[bytes, NodeId, int]]
 
@@ -28,11 +29,13 @@ _ENCODER: Final = EventEncoder()
 """Shared by all connections; it remembers an event, so that more than one node in a program does no harm."""
 _MULTICAST: Final = int(CpgRequest.MULTICAST)
 _MULTICAST_SIZE: Final = messages.MULTICAST.size
+_WHOLE_MULTICAST: Final = messages.WHOLE_MULTICAST
+_SMALL: Final = messages.SMALL
 _SAFE: Final = messages.GUARANTEE_SAFE
 _FRAGMENTS: Final = {int(kind): kind for kind in CpgFragment}
 
 
-class CpgFront:
+class CpgFront(BatchFront, RunListener):
     """One connection."""
 
     def __init__(self, services: Services, port: Port) -> None:
@@ -40,6 +43,7 @@ class CpgFront:
         self._node = services.node
         self._pid = port.credentials.pid
         self._send = port.send_event
+        self._send_all = port.send_events
         self._process: tuple[bytes, int] | None = None
         """Group and process id of the last join."""
         self._iterations: dict[int, _Entries] = {}
@@ -63,6 +67,26 @@ class CpgFront:
         except ServiceError as error:
             return response(request.answer, error.code)
 
+    def handle_batch(self, messages: Sequence[bytes], first: int) -> int:
+        """Queue plain multicasts: not safe, and right in every respect."""
+        found: list[Buffer] = []
+        unpack = _WHOLE_MULTICAST.unpack_from
+        for index in range(first, len(messages)):
+            message = messages[index]
+            size = len(message)
+            if size < _MULTICAST_SIZE:
+                break
+            ident, said, guarantee, count = unpack(message)
+            if ident != _MULTICAST or said != size or guarantee == _SAFE or count > size - _MULTICAST_SIZE:
+                break
+            if count <= _SMALL:
+                found.append(message[_MULTICAST_SIZE : _MULTICAST_SIZE + count])
+            elif count <= CPG_DATA_MAX:
+                found.append(memoryview(message)[_MULTICAST_SIZE : _MULTICAST_SIZE + count])
+            else:
+                break
+        return self._cpg.multicast_all(self, found) if found else 0
+
     def close(self) -> None:
         self._iterations.clear()
         self._buffers.close()
@@ -73,6 +97,10 @@ class CpgFront:
         message = _ENCODER.encode(event)
         if message is not None:
             self._send(message)
+
+    def push_run(self, run: CpgRun) -> None:
+        """Queue the events of messages that came together."""
+        self._send_all(delivered_run(run))
 
     # membership
 

@@ -19,8 +19,11 @@ from totemd.services.cpg import (
     CpgMember,
     CpgMembershipChanged,
     CpgPartialDelivered,
+    CpgRun,
+    McastHead,
     TotemConfigurationChanged,
 )
+from totemd.wire.cpg import MCAST_OVERHEAD
 
 
 class CpgRequest(IntEnum):
@@ -63,6 +66,9 @@ FLAG_INITIAL_CONFIGURATION: Final = 1
 GUARANTEE_SAFE: Final = 3
 """Of a multicast; 0 (none), 1 (fifo) and 2 (agreed) are all served in agreed order."""
 
+SMALL: Final = 2048
+"""Up to so many bytes it is cheaper to copy data once more than to speak of a part of it."""
+
 LIST_MAX: Final = 128
 """Entries of every list that a client is sent: libcpg copies them into arrays of this size without looking."""
 
@@ -76,6 +82,8 @@ ZERO_COPY_ALLOCATE: Final = Struct("=16xQ128s")
 ZERO_COPY_FREE: Final = Struct("=16xQQ")
 # These two have a response's header.
 MULTICAST: Final = Struct("=24xI4xI4x")
+WHOLE_MULTICAST: Final = Struct("=i4xi12xI4xI4x")
+"""A multicast with its header: id, size of the message, guarantee, bytes of data."""
 PARTIAL_MULTICAST: Final = Struct("=24xI4xI4xI4xI4x")
 
 _ADDRESS: Final = Struct("=I4xI4xI4x")
@@ -143,6 +151,28 @@ def delivered(event: CpgDelivered) -> bytes:
         _DELIVERED.pack(_DELIVERED_ID, _DELIVERED.size + count, _OK, len(group), group, count, event.nodeid, event.pid)
         + data
     )
+
+
+def delivered_run(run: CpgRun) -> list[bytes]:
+    """Messages that came together: an event for each. They are encoded once, however many clients are told of them."""
+    if not run.encoded:
+        last, start = run.heads[0], _delivered_head(run.heads[0], run.nodeid)
+        for head, body in zip(run.heads, run.bodies, strict=True):
+            if head is not last:
+                last, start = head, _delivered_head(head, run.nodeid)
+            data = body[MCAST_OVERHEAD:] if head.size <= SMALL else memoryview(body)[MCAST_OVERHEAD:]
+            run.encoded.append(start + data)
+    return run.encoded
+
+
+def _delivered_head(head: McastHead, nodeid: NodeId) -> bytes:
+    """What precedes the data in an event. A head is of messages of one node."""
+    if not head.encoded:
+        group, size = head.group, head.size
+        head.encoded = _DELIVERED.pack(
+            _DELIVERED_ID, _DELIVERED.size + size, _OK, len(group), group, size, nodeid, head.pid
+        )
+    return head.encoded
 
 
 def partial_delivered(event: CpgPartialDelivered) -> bytes:

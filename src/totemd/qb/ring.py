@@ -6,6 +6,7 @@ we write, are kept here. What must be read (the chunk, the other side's place) i
 reads and writes of files, which end with an error where the file ends; access to mapped memory would end the process.
 """
 
+from collections.abc import Sequence
 from struct import Struct
 from typing import Final, Protocol
 
@@ -33,8 +34,15 @@ HEADER_SIZE: Final = 8252
 _HEADER_START: Final = Struct("=III4096s4096si")
 _PLACE: Final = Struct("=I")
 
-GUESS: Final = 4096
-"""Bytes read at first: nearly every request is smaller."""
+READ_AT_ONCE: Final = 65536
+"""Bytes read for many requests, or for a few, at first: nearly every request is smaller."""
+GUESS: Final = 1024
+LARGE: Final = 65536
+"""A message of so many bytes is taken alone."""
+WRITE_AT_ONCE: Final = 65536
+"""Bytes of messages that are collected before they are written."""
+
+_PADDING: Final = tuple(bytes(-size % WORD) for size in range(WORD))
 
 
 class File(Protocol):
@@ -86,33 +94,73 @@ class RingReader:
         """Since the last `release`."""
         self._available = 0
         """How many more there are, by the last look."""
+        self._guess = GUESS
+        """Bytes of a chunk, by the last one."""
 
     def take(self) -> bytes | None:
         """The next message, None if there is none. Tell the client by `release` soon. BadRing: nothing to make sense
         of."""
+        messages = self.take_many(1)
+        return messages[0] if messages else None
+
+    def take_many(self, count: int) -> list[bytes]:
+        """The next messages, up to so many and hardly more than READ_AT_ONCE bytes; a LARGE one comes alone. Else as
+        `take`."""
         if not self._available:
             # Memory that has been used before may look like a message: only the count tells.
-            self._available = self._semaphore.value() - self._taken
-            if self._available <= 0:
-                self._available = 0
-                return None
-        at = self._at
-        start = self._data.read(at, min(CHUNK_HEADER.size + GUESS, self._size - at))
-        if len(start) < CHUNK_HEADER.size:
-            start = self._read(at, CHUNK_HEADER.size)
-        length, mark = CHUNK_HEADER.unpack_from(start)
-        if mark != CHUNK_COMMITTED:
-            raise BadRing(f"a request's mark is {mark:#x}")
-        if length > self._message_max:
-            raise BadRing(f"a request of {length} bytes, more than {self._message_max}")
-        end = CHUNK_HEADER.size + length
-        if len(start) < end:
-            start = self._read(at, end)
-        message = start[CHUNK_HEADER.size : end]
-        self._at = (at + CHUNK_HEADER.size + -(-length // WORD) * WORD) % self._size
-        self._taken += 1
-        self._available -= 1
-        return message
+            self._available = max(0, self._semaphore.value() - self._taken)
+        left = min(count, self._available)
+        messages: list[bytes] = []
+        if left:
+            try:
+                self._take_into(messages, left)
+            except BadRing:
+                # What is before it is all right.
+                if not messages:
+                    raise
+            self._taken += len(messages)
+            self._available -= len(messages)
+        return messages
+
+    def _take_into(self, messages: list[bytes], left: int) -> None:
+        data, at, taken = b"", 0, 0
+        while left and taken < READ_AT_ONCE:
+            begin = at + CHUNK_HEADER.size
+            if begin > len(data):
+                data, at, begin = self._read_ahead(left), 0, CHUNK_HEADER.size
+            length, mark = CHUNK_HEADER.unpack_from(data, at)
+            if mark != CHUNK_COMMITTED:
+                raise BadRing(f"a request's mark is {mark:#x}")
+            if length > self._message_max:
+                raise BadRing(f"a request of {length} bytes, more than {self._message_max}")
+            if length >= LARGE and messages:
+                return
+            end = begin + length
+            if end <= len(data):
+                messages.append(data[begin:end])
+            else:
+                messages.append(self._read(self._at, CHUNK_HEADER.size + length)[CHUNK_HEADER.size :])
+                data = b""
+            chunk = CHUNK_HEADER.size + -(-length // WORD) * WORD
+            self._guess = chunk
+            self._at = (self._at + chunk) % self._size
+            at += chunk
+            taken += chunk
+            left -= 1
+
+    def put_back(self, messages: Sequence[bytes]) -> None:
+        """Take the last of the messages again next time: they are still in the ring. Not behind a `release`."""
+        back = sum(CHUNK_HEADER.size + -(-len(message) // WORD) * WORD for message in messages)
+        self._at = (self._at - back) % self._size
+        self._taken -= len(messages)
+        self._available += len(messages)
+
+    def _read_ahead(self, count: int) -> bytes:
+        """Bytes from the next chunk on, its header at least: about as many as so many chunks have."""
+        room = self._size - self._at
+        several = min(count, max(1, READ_AT_ONCE // self._guess)) * self._guess
+        found = self._data.read(self._at, min(max(several, GUESS), room))
+        return found if len(found) >= CHUNK_HEADER.size else self._read(self._at, CHUNK_HEADER.size)
 
     def _read(self, at: int, size: int) -> bytes:
         """So many bytes from the offset `at` on, which go on at the beginning where the ring ends."""
@@ -145,31 +193,67 @@ class RingWriter:
         """Offset of the next chunk, bytes."""
         self._read_at = 0
         """Where the client was reading when we last had to know."""
+        self._parts: list[bytes] = []
+        """What is to be written, from the offset `_parts_at` on, and how many bytes that are."""
+        self._parts_at = 0
+        self._parts_size = 0
+        self._last_length = -1
+        self._last_header = b""
         self.unannounced = 0
         """Messages that have been written only."""
 
     def write(self, message: bytes) -> bool:
         """Write a message; False: there is no room now. BadRing: nothing to make sense of."""
-        length = len(message)
-        if self._free() < length + CHUNK_SPARE:
-            self._look()
-            if self._free() < length + CHUNK_SPARE:
-                return False
-        at = self._at
-        chunk = CHUNK_HEADER.pack(length, CHUNK_COMMITTED) + message
-        room = self._size - at
-        if len(chunk) <= room:
-            self._data.write(at, chunk)
+        return self.write_all((message,)) > 0
+
+    def write_all(self, messages: Sequence[bytes]) -> int:
+        """Write messages as long as there is room; how many. BadRing: nothing to make sense of."""
+        parts = self._parts
+        free = self._free()
+        count = 0
+        for message in messages:
+            length = len(message)
+            if free < length + CHUNK_SPARE:
+                self._look()
+                free = self._free()
+                if free < length + CHUNK_SPARE:
+                    break
+            if free == self._size:
+                free -= WORD
+            if length != self._last_length:
+                self._last_length, self._last_header = length, CHUNK_HEADER.pack(length, CHUNK_COMMITTED)
+            parts.append(self._last_header)
+            parts.append(message)
+            chunk = CHUNK_HEADER.size + length
+            if length % WORD:
+                parts.append(_PADDING[length % WORD])
+                chunk += -length % WORD
+            self._parts_size += chunk
+            self._at = (self._at + chunk) % self._size
+            free -= chunk
+            count += 1
+            if self._parts_size >= WRITE_AT_ONCE:
+                self._write_parts()
+        self.unannounced += count
+        return count
+
+    def _write_parts(self) -> None:
+        at, room = self._parts_at, self._size - self._parts_at
+        data = b"".join(self._parts)
+        self._parts.clear()
+        self._parts_size = 0
+        self._parts_at = self._at
+        if len(data) <= room:
+            self._data.write(at, data)
         else:
-            self._data.write(at, chunk[:room])
-            self._data.write(0, chunk[room:])
-        self._at = (at + CHUNK_HEADER.size + -(-length // WORD) * WORD) % self._size
-        self.unannounced += 1
-        return True
+            self._data.write(at, data[:room])
+            self._data.write(0, data[room:])
 
     def announce(self) -> None:
         """Have the client read what has been written. BadRing: nothing to make sense of."""
         count, self.unannounced = self.unannounced, 0
+        if self._parts:
+            self._write_parts()
         self._semaphore.post(count)
         # For those who look at a ring; whoever reads from it goes by the semaphore.
         self._header.write(WRITE_PLACE, _PLACE.pack(self._at // WORD))

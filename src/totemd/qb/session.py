@@ -10,13 +10,14 @@ and calls `closed`, never from within a service's push (protocol/, chapter "libq
 """
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from totemd.errors import BadRing, Code, ServiceError
 from totemd.ipc.ports import Credentials
 from totemd.ipc.services import Services
 from totemd.limits import CLIENT_BACKLOG_BYTES_MAX
-from totemd.qb.api import QbService
+from totemd.qb.api import BatchFront, QbService
 from totemd.qb.codec import REQUEST_HEADER, response
 from totemd.qb.handshake import DISCONNECT
 from totemd.services.base import ServiceId
@@ -44,6 +45,9 @@ class Link(Protocol):
 
     def put_event(self, message: bytes) -> bool:
         """False: there is no room now."""
+
+    def put_events(self, messages: Sequence[bytes]) -> int:
+        """How many of them, from the first on, there was room for."""
 
     def set_flow(self, word: int) -> None:
         """Tell the client what it may send."""
@@ -114,6 +118,7 @@ class QbSession:
         self._events: deque[bytes] = deque()
         self._front = service.make(services, self)
         self._handle = self._front.handle
+        self._batches = self._front if isinstance(self._front, BatchFront) else None
 
     # -- the shell's side --------------------------------------------------------------------------------------------
 
@@ -151,6 +156,21 @@ class QbSession:
         if not 0 <= ident < self._functions:
             return self._refuse_invalid(ident)
         return self._serve(ident, message)
+
+    def receive_all(self, messages: Sequence[bytes]) -> int:
+        """Handle requests as far as they are accepted; how many that were. To be called while `accepts`."""
+        batches, room = self._batches, self._room
+        done = 0
+        while done < len(messages) and self.accepts:
+            if batches is not None and room.queue_ready:
+                count = batches.handle_batch(messages, done)
+                self.counters.requests += count
+                done += count
+                if done == len(messages):
+                    break
+            self.receive(messages[done])
+            done += 1
+        return done
 
     def flush(self) -> bool:
         """Write some of what is queued, and retry what was held. False: there is more to do, be it to close the
@@ -235,6 +255,19 @@ class QbSession:
             return self.cut(str(error))
         counters.retries += 1
         return self._queue(self._events, message)
+
+    def send_events(self, messages: Sequence[bytes]) -> None:
+        written = 0
+        if self.closing is None and not self._events:
+            try:
+                written = self._link.put_events(messages)
+            except BadRing as error:
+                return self.cut(str(error))
+            self.counters.dispatched += written
+            self.counters.sent += written
+        for message in messages[written:]:
+            self.send_event(message)
+        return None
 
     # -- within ------------------------------------------------------------------------------------------------------
 

@@ -5,12 +5,13 @@ A service knows neither sockets nor encodings. Requests are plain method calls t
 are encodings of these same calls: no rule of a service lives in a front.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Protocol
 
 from totemd.ids import NodeId, RingId
 from totemd.totem.api import ConfigurationChanged
+from totemd.wire.groups import Buffer
 
 
 class ServiceId(IntEnum):
@@ -68,6 +69,14 @@ class Host(Protocol):
 
     def reopen_logs(self) -> None:
         """Have the log file closed and opened anew; not waited for."""
+
+
+class BatchHost(Host, Protocol):
+    """What it offers to a service that has many messages at once."""
+
+    def multicast_all(self, heads: Sequence[bytes], data: Sequence[Buffer]) -> int:
+        """Queue service messages of one kind, each a head and data, in agreed order; how many of them, from the first
+        on. What stopped it is told by `multicast` of the next."""
 
 
 class Service(Protocol):

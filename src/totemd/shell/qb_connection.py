@@ -3,25 +3,23 @@
 import select
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final
 
 from totemd.errors import BadRing
 from totemd.qb import ring
+from totemd.qb.ring import LARGE
 from totemd.qb.session import QbSession
 from totemd.shell.qb_memory import SharedMemory
 
-NOTICES_PER_TURN: Final = 64
+NOTICES_PER_TURN: Final = 1024
 """Bytes read from a stream at once."""
-REQUESTS_PER_TURN: Final = 32
+REQUESTS_PER_TURN: Final = 128
 """Requests of one client before others, and the ring, have their turn; each LARGE_BYTES count as one more."""
 LARGE_BYTES: Final = 4096
 UNSERVED_MAX: Final = 1_000_000
 """Requests that a client may announce ahead; a ring has no room for so many."""
-GIVE_BACK_AT_ONCE: Final = 65536
-"""A request of so many bytes is given back before it is handled, so that there is room for the next."""
-
 NOTICES_MAX: Final = 4096
 """Bytes written to a stream at once."""
 
@@ -50,8 +48,12 @@ class QbConnection(ABC):
         """A descriptor has something; what follows for the client's requests is for `serve`."""
 
     @abstractmethod
-    def take(self) -> bytes | None:
-        """The next request, None if there is none. BadRing."""
+    def take(self, count: int) -> Sequence[bytes]:
+        """The next requests, up to so many; none if there are none. BadRing."""
+
+    @abstractmethod
+    def put_back(self, requests: Sequence[bytes]) -> None:
+        """The last of them are to be taken again."""
 
     @abstractmethod
     def give_back(self) -> None:
@@ -64,19 +66,22 @@ class QbConnection(ABC):
 
     def serve(self) -> None:
         """Handle a few requests."""
-        session, take = self.session, self.take
+        session = self.session
         left = REQUESTS_PER_TURN
         try:
             while left > 0 and self.announced and session.accepts:
-                message = take()
-                if message is None:
+                messages = self.take(left)
+                if not messages:
                     # A byte too many, and no more than that.
                     self.announced = 0
                     break
-                left -= 1 + len(message) // LARGE_BYTES
-                if len(message) >= GIVE_BACK_AT_ONCE:
+                if len(messages[0]) >= LARGE:
+                    # So that there is room for the next.
                     self.give_back()
-                session.receive(message)
+                handled = session.receive_all(messages)
+                if handled < len(messages):
+                    self.put_back(messages[handled:])
+                left -= handled + sum(map(len, messages)) // LARGE_BYTES
             self.give_back()
         except BadRing as error:
             session.cut(str(error))
@@ -131,6 +136,14 @@ class MemoryLink:
             self.announce()
         return False
 
+    def put_events(self, messages: Sequence[bytes]) -> int:
+        count = self._events.write_all(messages)
+        if count:
+            self._unannounced[self] = None
+        if count < len(messages) and self._events.unannounced:
+            self.announce()
+        return count
+
     def announce(self) -> None:
         """Let the client know of the events that have been put. BadRing."""
         count = self._events.unannounced
@@ -173,8 +186,7 @@ class MemoryConnection(QbConnection):
         self._memory = memory
         self._link = link
         link.session = session
-        self._take = memory.requests.take
-        self._release = memory.requests.release
+        self._requests = memory.requests
 
     def handle(self, descriptor: int, events: int) -> None:
         if events & select.EPOLLOUT:
@@ -200,12 +212,17 @@ class MemoryConnection(QbConnection):
             self.session.cut(f"{self.announced} requests are announced and wait")
         return None
 
-    def take(self) -> bytes | None:
-        self.announced -= 1
-        return self._take()
+    def take(self, count: int) -> Sequence[bytes]:
+        messages = self._requests.take_many(min(count, self.announced))
+        self.announced -= len(messages)
+        return messages
+
+    def put_back(self, requests: Sequence[bytes]) -> None:
+        self._requests.put_back(requests)
+        self.announced += len(requests)
 
     def give_back(self) -> None:
-        self._release()
+        self._requests.release()
 
     def close(self) -> None:
         super().close()

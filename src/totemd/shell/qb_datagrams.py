@@ -8,6 +8,7 @@ import errno
 import os
 import select
 import socket
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Final
 
@@ -64,6 +65,12 @@ class Datagrams:
 
     def put_event(self, message: bytes) -> bool:
         return self._send(self._events, message)
+
+    def put_events(self, messages: Sequence[bytes]) -> int:
+        for count, message in enumerate(messages):
+            if not self._send(self._events, message):
+                return count
+        return len(messages)
 
     def _send(self, sock: socket.socket, message: bytes) -> bool:
         try:
@@ -129,11 +136,15 @@ class DatagramConnection(QbConnection):
             pass
         self.session.cut("")
 
-    def take(self) -> bytes | None:
+    def take(self, count: int) -> Sequence[bytes]:
         message = self._datagrams.receive()
         if message is None:
             self._watch(self._descriptor, select.EPOLLIN)
-        return message
+            return ()
+        return (message,)
+
+    def put_back(self, requests: Sequence[bytes]) -> None:
+        """Never asked for: one that is taken alone is handled."""
 
     def give_back(self) -> None:
         """What is taken is gone from the socket."""

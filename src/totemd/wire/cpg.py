@@ -120,6 +120,9 @@ PARTIAL_MCAST_OVERHEAD: Final = _PARTIAL.size
 """Bytes in front of a partial mcast's payload."""
 
 
+_MCAST_IDENT: Final = (_SERVICE | 3).to_bytes(4, "little")
+
+
 def _name(length: int, padded: bytes) -> bytes:
     if length > CPG_NAME_MAX:
         raise BadPacket("cpg group name too long", f"{length} bytes")
@@ -235,6 +238,24 @@ def decode_mcast(data: bytes) -> Mcast:
     if length > CPG_NAME_MAX:
         raise BadPacket("cpg group name too long", f"{length} bytes")
     return Mcast(name[:length], pid, nodeid, cookie, data[MCAST_OVERHEAD:end])
+
+
+def is_mcast(data: bytes) -> bool:
+    """Whether a service message is a client's message."""
+    return data.startswith(_MCAST_IDENT)
+
+
+def encode_mcast_head(group: bytes, pid: int, nodeid: NodeId, size: int) -> bytes:
+    """What precedes a payload of `size` bytes; the cookie is 0."""
+    return _MCAST.pack(_SERVICE | 3, MCAST_OVERHEAD + size, len(group), group, size, pid, nodeid, 0)
+
+
+def read_mcast_head(head: bytes) -> tuple[bytes, int, int]:
+    """Group, pid and payload's size; BadPacket if it is not valid."""
+    if len(head) < MCAST_OVERHEAD:
+        raise BadPacket("cpg mcast truncated", f"{len(head)} bytes")
+    _, _, length, name, size, pid, _, _ = _MCAST.unpack_from(head)
+    return _name(length, name), pid, size
 
 
 def encode_partial_mcast(message: PartialMcast) -> bytes:

@@ -32,6 +32,8 @@ Buffer: TypeAlias = bytes | memoryview
 # version and type, always 0 and never looked at by a receiver; fragmented, continuation, number of pieces; lengths
 _PACKET: Final = tuple(Struct(f"<hhBBH{count}H") for count in range(129))
 _HEADER: Final = _PACKET[0]
+_ONE: Final = _PACKET[1]
+_ONE_SIZE: Final = _ONE.size
 _LENGTHS: Final = tuple(Struct(f"<{count}H") for count in range(129))
 _NAME: Final = Struct("<HH")
 _U16: Final = Struct("<H")
@@ -66,6 +68,43 @@ def decode_group_packet(payload: bytes) -> GroupPacket:
     if start != size:
         raise BadPacket("group packet length", f"{size} bytes, its pieces say {start}")
     return GroupPacket(fragmented, continuation, pieces)
+
+
+def whole_bodies(payload: bytes, header: bytes) -> list[bytes] | None:
+    """The bodies of the messages in a packet that has whole messages only, each with this group header; None for every
+    other packet, be it valid or not."""
+    size = len(payload)
+    if size < GROUP_PACKET_HEADER_SIZE:
+        return None
+    _, _, fragmented, continuation, count = _HEADER.unpack_from(payload)
+    start = GROUP_PACKET_HEADER_SIZE + PIECE_OVERHEAD * count
+    if fragmented or continuation or not 0 < count < len(_LENGTHS) or size < start:
+        return None
+    header_size = len(header)
+    bodies = []
+    for length in _LENGTHS[count].unpack_from(payload, GROUP_PACKET_HEADER_SIZE):
+        if length < header_size or not payload.startswith(header, start):
+            return None
+        end = start + length
+        bodies.append(payload[start + header_size : end])
+        start = end
+    return bodies if start == size else None
+
+
+def middle_part(payload: bytes) -> tuple[int, int, memoryview] | None:
+    """`fragmented`, `continuation` and the only piece of a packet that is nothing but the middle of a message; None for
+    every other packet, be it valid or not."""
+    if len(payload) <= _ONE_SIZE:
+        return None
+    _, _, fragmented, continuation, count, length = _ONE.unpack_from(payload)
+    if count != 1 or not fragmented or not continuation or length != len(payload) - _ONE_SIZE:
+        return None
+    return fragmented, continuation, memoryview(payload)[_ONE_SIZE:]
+
+
+def encode_part(fragmented: int, continuation: int, piece: Buffer) -> bytes:
+    """The payload with this one piece."""
+    return b"".join((_ONE.pack(0, 0, fragmented, continuation, 1, len(piece)), piece))
 
 
 def encode_group_packet(fragmented: int, continuation: int, pieces: Sequence[Buffer]) -> bytes:

@@ -10,6 +10,7 @@ from totemd.services.cpg.events import (
     TotemConfigurationChanged,
 )
 from totemd.services.cpg.local import EndpointState
+from totemd.services.cpg.run import CpgRun, McastHead, RunListener
 from totemd.services.cpg.service import Cpg
 from totemd.wire.cpg import CpgFragment, CpgReason
 
@@ -23,6 +24,9 @@ __all__ = [
     "CpgMembershipChanged",
     "CpgPartialDelivered",
     "CpgReason",
+    "CpgRun",
     "EndpointState",
+    "McastHead",
+    "RunListener",
     "TotemConfigurationChanged",
 ]

@@ -24,7 +24,18 @@ class EndpointState(Enum):
 class LocalProcess:
     """One (group, pid) of this node."""
 
-    __slots__ = ("endpoint", "group", "initial_configuration", "interrupted", "joined", "pid", "state", "unsent_leave")
+    __slots__ = (
+        "endpoint",
+        "group",
+        "head",
+        "head_size",
+        "initial_configuration",
+        "interrupted",
+        "joined",
+        "pid",
+        "state",
+        "unsent_leave",
+    )
 
     def __init__(self, endpoint: Listener, group: bytes, pid: int, initial_configuration: bool) -> None:
         self.endpoint: Listener | None = endpoint
@@ -39,6 +50,9 @@ class LocalProcess:
         """Whether the group's membership has changed since the first fragment of a partial message."""
         self.unsent_leave: CpgReason | None = None
         """The reason of a leave that could not be queued yet."""
+        self.head = b""
+        """What precedes a message with data of `head_size` bytes."""
+        self.head_size = -1
 
     @property
     def key(self) -> tuple[bytes, int]:

@@ -13,7 +13,7 @@ configuration since the last completed round, not just from the last one: a proc
 again is a new process. And a client that dies while its leave cannot be queued is left out of the join lists.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from totemd.errors import BadPacket, Code, ServiceError
@@ -25,7 +25,7 @@ from totemd.limits import (
     CPG_PROCESSES_PER_NODE_MAX,
     PROCESSOR_COUNT_MAX,
 )
-from totemd.services.base import Host, Listener, ServiceId
+from totemd.services.base import BatchHost, Listener, ServiceId
 from totemd.services.cpg.events import (
     CpgChange,
     CpgDelivered,
@@ -38,9 +38,11 @@ from totemd.services.cpg.events import (
 from totemd.services.cpg.local import EndpointState, LocalProcess, LocalProcesses
 from totemd.services.cpg.processes import ProcessTable
 from totemd.services.cpg.round import Round
+from totemd.services.cpg.run import CpgRun, McastHead, McastHeads, RunListener
 from totemd.totem.api import ConfigurationChanged
 from totemd.wire import cpg as wire
 from totemd.wire.cpg import CpgFragment, CpgFunction, CpgReason
+from totemd.wire.groups import Buffer
 
 _PID_MAX: Final = 0xFFFFFFFF
 _REASONS: Final = {int(reason): reason for reason in CpgReason}
@@ -53,7 +55,7 @@ class Cpg:
     The node calls `retry_pending` whenever the send queue has room again and when synchronization has completed.
     """
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: BatchHost) -> None:
         self._host = host
         self._table = ProcessTable()
         self._local = LocalProcesses()
@@ -75,6 +77,7 @@ class Cpg:
         self._ring = NO_RING
         self._members: tuple[NodeId, ...] = ()
         self._round: Round | None = None
+        self._heads = McastHeads()
 
     @property
     def service_id(self) -> int:
@@ -143,6 +146,21 @@ class Cpg:
             raise ServiceError(Code.TOO_BIG, f"a message has at most {CPG_DATA_MAX} bytes, not {len(data)}")
         message = wire.Mcast(process.group, process.pid, self._host.nodeid, 0, data)
         self._multicast(wire.encode_mcast(message), safe=safe)
+
+    def multicast_all(self, endpoint: Listener, data: Sequence[Buffer]) -> int:
+        """Send messages in agreed order, each of at most CPG_DATA_MAX bytes; gives how many of them, from the first on,
+        are queued. `multicast` says what is the matter with the next."""
+        process = self._local.of(endpoint)
+        if process is None or process.state not in _SPEAKING or self._host.sync_in_progress:
+            return 0
+        heads = []
+        for piece in data:
+            size = len(piece)
+            if size != process.head_size:
+                process.head = wire.encode_mcast_head(process.group, process.pid, self._host.nodeid, size)
+                process.head_size = size
+            heads.append(process.head)
+        return self._host.multicast_all(heads, data)
 
     def partial_multicast(
         self, endpoint: Listener, fragment: bytes, kind: CpgFragment, total: int, *, safe: bool = False
@@ -222,6 +240,43 @@ class Cpg:
         if handler is None:
             raise BadPacket("cpg unknown function", str(function))
         handler(sender, message)
+
+    def receive_mcasts(self, sender: NodeId, messages: Sequence[bytes]) -> bool:
+        """Deliver messages that came together if all of them are clients' messages, and plain. False: nothing has been
+        done, and each must be given to `receive`."""
+        heads = self._heads.read(sender, messages)
+        if not heads:
+            return False
+        group = heads[0].group
+        begin = 0
+        for index, head in enumerate(heads):
+            if head.group is not group and head.group != group:
+                self._deliver_run(sender, group, heads[begin:index], messages[begin:index])
+                begin, group = index, head.group
+        if begin:
+            heads, messages = heads[begin:], messages[begin:]
+        self._deliver_run(sender, group, heads, messages)
+        return True
+
+    def _deliver_run(self, sender: NodeId, group: bytes, heads: Sequence[McastHead], bodies: Sequence[bytes]) -> None:
+        hearers = self._local.hearers(group)
+        if not hearers:
+            return
+        if not self._table.node_in_group(group, sender):
+            for _ in heads:
+                self._may_speak(sender, group)
+            return
+        run = CpgRun(sender, heads, bodies)
+        events = None
+        for process in hearers:
+            endpoint = process.endpoint
+            if isinstance(endpoint, RunListener):
+                endpoint.push_run(run)
+            elif endpoint is not None:
+                if events is None:
+                    events = run.events()
+                for event in events:
+                    endpoint.push(event)
 
     def _receive_proc_join(self, sender: NodeId, message: bytes) -> None:
         join = wire.decode_proc_join(message)
