@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from totemd import __version__
+from totemd.cli.deferred import defer
 from totemd.config import Configuration, load
 from totemd.errors import ConfigError, MachineError, OperatorError
 
@@ -176,6 +177,7 @@ def _read_uidgid_files(directory: Path) -> dict[str, str]:
 
 
 def _serve(configuration: Configuration, options: argparse.Namespace) -> int:
+    defer("ssl", "hmac")
     import trio
 
     from totemd.shell.daemon import Daemon
