@@ -2,7 +2,6 @@
 
 import os
 import resource
-import select
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
@@ -34,9 +33,7 @@ class Daemon(TrioNode):
         super().__init__()
         self.path = path
         self.listener = Listener(path)
-        self.hot = select.epoll()
-        self.clients = Clients(self.node, self.listener, self.pump, self.hot)
-        self.flush = self.clients.flush
+        self.clients = self.front = Clients(self.node, self.listener, self.pump, self.epoll)
 
     async def operational(self) -> None:
         with trio.fail_after(WAIT_S):

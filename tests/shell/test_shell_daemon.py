@@ -137,7 +137,7 @@ async def test_a_token_is_read_whatever_else_is_ready(world: World, nursery: tri
         stranger.sendto(b"no packet", (ADDRESS, settings.port))
     waiting = [(transport.token_descriptor, select.EPOLLIN), (transport.data_descriptor, select.EPOLLIN)]
     before = dropped.total()
-    assert daemon._serve(waiting if token_first else waiting[::-1], None, due=False)
+    assert not daemon._loop._handle(waiting if token_first else waiting[::-1], None, trio.current_time())
     assert dropped.total() == before + 2
     signal.raise_signal(signal.SIGTERM)
     assert await running.wait() == 0

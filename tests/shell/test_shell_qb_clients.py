@@ -6,8 +6,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import trio
@@ -18,9 +17,7 @@ from totemd.errors import MachineError
 from totemd.ipc.ports import Credentials
 from totemd.qb.codec import response
 from totemd.qb.session import QbSession
-from totemd.shell import daemon as daemon_module
 from totemd.shell import qb_clients, qb_datagrams, qb_memory
-from totemd.shell.daemon import Daemon
 from totemd.shell.qb_clients import QbClients
 from totemd.shell.qb_connection import REQUESTS_PER_TURN
 from totemd.shell.qb_datagrams import Datagrams
@@ -40,7 +37,6 @@ class World(TrioNode):
     def __init__(self) -> None:
         super().__init__()
         self.name = f"totemd-test-{os.getpid()}-cpg"
-        self.hot = select.epoll()
         self.sockets = QbSockets(())
         for service in self.node.qb.offered:
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -48,8 +44,7 @@ class World(TrioNode):
             listener.bind(abstract_address(self.name if service.name == "cpg" else f"{self.name}-{service.name}"))
             listener.listen(128)
             self.sockets.by_name[service.name] = listener
-        self.qb = QbClients(self.node, self.sockets, self.pump, self.hot)
-        self.flush = self.qb.flush
+        self.qb = self.front = QbClients(self.node, self.sockets, self.pump, self.epoll)
 
     async def connect(self) -> tuple[RawClient, QbSession]:
         """A client that was let in, and its session."""
@@ -62,7 +57,6 @@ class World(TrioNode):
     def close(self) -> None:
         for listener in self.sockets.by_name.values():
             listener.close()
-        self.hot.close()
 
 
 @asynccontextmanager
@@ -136,39 +130,6 @@ async def test_who_has_requests_left_gets_no_turn_for_announcing_more(monkeypatc
 
 
 @pytest.mark.trio
-async def test_others_have_their_turn_between_many_clients(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(qb_clients, "TURN_S", -1.0)
-    turns: list[int] = []
-    async with running() as world, trio.open_nursery() as nursery:
-        clients = [await world.connect() for _ in range(6)]
-        number = 0
-
-        async def count() -> None:
-            nonlocal number
-            while True:
-                await trio.lowlevel.checkpoint()
-                number += 1
-
-        serve = world.qb._serve
-
-        def noted(connection: Any) -> None:
-            turns.append(number)
-            serve(connection)
-
-        monkeypatch.setattr(world.qb, "_serve", noted)
-        nursery.start_soon(count)
-        for client, _ in clients:
-            ask(client, 5)
-        for client, session in clients:
-            await served(session, 5)
-            client.close()
-        nursery.cancel_scope.cancel()
-    assert len(turns) >= 6
-    # Two tasks serve, and trio may run a task at the end of one round and at the beginning of the next.
-    assert max(map(turns.count, turns)) <= 4, turns
-
-
-@pytest.mark.trio
 async def test_clients_come_in_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     turns: list[int] = []
     async with running() as world, trio.open_nursery() as nursery:
@@ -229,30 +190,6 @@ async def test_users_who_are_not_let_in_cannot_keep_others_out(monkeypatch: pyte
         client.close()
         for stream in silent:
             stream.close()
-
-
-def test_the_token_does_not_wait_for_all_clients(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-    handled: list[int] = []
-    turned: list[bool] = []
-
-    def ready(descriptor: int, events: int = 0) -> bool:
-        nonlocal now
-        now += 0.0015
-        handled.append(descriptor)
-        return True
-
-    monkeypatch.setattr(daemon_module, "trio", SimpleNamespace(current_time=lambda: now))
-    daemon = cast(Any, Daemon.__new__(Daemon))
-    daemon._transport = SimpleNamespace(data_descriptor=1, token_descriptor=2)
-    daemon._clients = SimpleNamespace(blocked=False, read_ready=ready)
-    daemon._qb = SimpleNamespace(busy=False, ready=ready)
-    daemon._qb_clients = set(range(10, 500))
-    daemon._persisting, daemon._exit = False, None
-    daemon._turn = lambda token, *, tokens, data: turned.append(tokens)
-    crowd = [(descriptor, select.EPOLLIN) for descriptor in (*range(10, 1000), 2)]
-    assert not daemon._serve(crowd, None, due=False)
-    assert (handled, turned) == ([10], [True])
 
 
 def test_datagrams_of_others_without_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,8 @@ from totemd.limits import CLIENTS_MAX
 from totemd.node import Node
 from totemd.shell.listener import Listener
 
-READ_SIZE: Final = 256 * 1024
-HOT_READ_SIZE: Final = 16 * 1024
-"""Requests of this size, bytes, are handled between two visits of the token at most."""
+READ_SIZE: Final = 64 * 1024
+"""Of a client's requests so many bytes are read between two turns of the ring."""
 
 FAREWELL_S: Final = 2.0
 """How long a client that is being closed may take to read what is left for it."""
@@ -86,13 +85,15 @@ class Connection:
 class Clients:
     """All connections. `pump` performs the node's effects; it is called after every input of a client."""
 
-    def __init__(self, node: Node, listener: Listener, pump: Callable[[], None], hot: select.epoll) -> None:
-        """`hot` becomes readable when a client, or a new one, wants something."""
+    def __init__(self, node: Node, listener: Listener, pump: Callable[[], None], epoll: select.epoll) -> None:
+        """`epoll` becomes readable when a client that has been greeted wants something; then call `ready`."""
         self._node = node
         self._listener = listener.socket
-        self._hot = hot
-        hot.register(self._listener.fileno(), select.EPOLLIN)
-        self._by_descriptor: dict[int, Connection] = {}
+        self._epoll = epoll
+        self.by_descriptor: dict[int, Connection] = {}
+        """Those whose descriptors are in the epoll."""
+        self._unfinished: dict[Connection, None] = {}
+        """Those that have sent more than has been handled."""
         self._by_session: dict[Session, Connection] = {}
         self._full: set[Connection] = set()
         self._pump = pump
@@ -131,27 +132,49 @@ class Clients:
         with_output.clear()
 
     @property
-    def blocked(self) -> bool:
-        """Whether output waits for a client's socket to take it."""
-        return bool(self._full)
+    def busy(self) -> bool:
+        """Whether `go_on` has something to do."""
+        return bool(self._unfinished)
 
-    def read_ready(self, descriptor: int) -> bool:
-        """Read and handle what a client sent; False if that, or what follows from it, is for the client's own task."""
-        connection = self._by_descriptor.get(descriptor)
-        if connection is None or not connection.session.greeted or connection.session.closing is not None:
-            return False
+    def ready(self, descriptor: int, _events: int) -> None:
+        """Read and handle some of what a client sent, now."""
+        connection = self.by_descriptor[descriptor]
+        if connection.reading.cancel_called:
+            self._forget(connection)
+            return
+        if connection in self._unfinished:
+            return
         try:
-            data = connection.socket.recv(HOT_READ_SIZE)
+            data = connection.socket.recv(READ_SIZE)
+        except BlockingIOError:
+            return
         except OSError:
-            return False
-        if not data:
-            return False
+            data = b""
+        if data:
+            self._handle(connection, data)
+        else:
+            connection.reading.cancel()
+
+    def go_on(self) -> None:
+        """Handle some more of what a client has sent before; each has its turn."""
+        connection = next(iter(self._unfinished))
+        del self._unfinished[connection]
+        self._handle(connection, b"")
+
+    def _handle(self, connection: Connection, data: bytes) -> None:
         session = connection.session
         self._node.session_receive(session, data, trio.current_time())
-        while session.has_pending_input:
-            self._node.session_receive(session, b"", trio.current_time())
+        if session.has_pending_input:
+            self._unfinished[connection] = None
+        elif session.closing is not None:
+            connection.reading.cancel()
         self._pump()
-        return session.closing is None and not connection.broken
+
+    def _forget(self, connection: Connection) -> None:
+        """Hear no more of a connection: its task ends it."""
+        self._unfinished.pop(connection, None)
+        if self.by_descriptor.pop(connection.socket.fileno(), None) is not None:
+            self._epoll.unregister(connection.socket.fileno())
 
     async def drain(self) -> None:
         """Give clients a moment to read their last events."""
@@ -167,13 +190,11 @@ class Clients:
         connection = Connection(sock, session, self._full)
         self._connections.add(connection)
         self._by_session[session] = connection
-        self._by_descriptor[sock.fileno()] = connection
-        self._hot.register(sock.fileno(), select.EPOLLIN)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write, connection)
                 with connection.reading:
-                    await self._read(connection)
+                    await self._greet(connection)
                 if connection.reading.cancelled_caught and not session.greeted and not connection.broken:
                     session.close(f"no hello within {HELLO_TIMEOUT_S:.0f} s")
                 nursery.cancel_scope.cancel()
@@ -184,8 +205,7 @@ class Clients:
             self._connections.discard(connection)
             self._full.discard(connection)
             del self._by_session[session]
-            self._by_descriptor.pop(sock.fileno(), None)
-            self._hot.unregister(sock.fileno())
+            self._forget(connection)
             self._report(session)
             self._node.session_closed(session, trio.current_time())
             sock.close()
@@ -203,10 +223,13 @@ class Clients:
             )
         self._node.log("warning", "IPC", f"{who} was disconnected: {session.closing}")
 
-    async def _read(self, connection: Connection) -> None:
+    async def _greet(self, connection: Connection) -> None:
+        """Hear the client's hello, have the loop hear the rest, and stay until nothing more is to be read."""
         session = connection.session
         connection.reading.deadline = trio.current_time() + HELLO_TIMEOUT_S
-        while session.closing is None and not connection.broken:
+        while not session.greeted:
+            if session.closing is not None or connection.broken:
+                return
             await trio.lowlevel.wait_readable(connection.socket)
             try:
                 data = connection.socket.recv(READ_SIZE)
@@ -216,14 +239,11 @@ class Clients:
                 return
             if not data:
                 return
-            self._node.session_receive(session, data, trio.current_time())
-            if session.greeted and connection.reading.deadline != inf:
-                connection.reading.deadline = inf
-            self._pump()
-            while session.has_pending_input:
-                await trio.lowlevel.checkpoint()
-                self._node.session_receive(session, b"", trio.current_time())
-                self._pump()
+            self._handle(connection, data)
+        connection.reading.deadline = inf
+        self.by_descriptor[connection.socket.fileno()] = connection
+        self._epoll.register(connection.socket.fileno(), select.EPOLLIN)
+        await trio.sleep_forever()
 
     async def _write(self, connection: Connection) -> None:
         """Go on where a client's socket was full."""

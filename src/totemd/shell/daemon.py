@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
-from math import inf
 from pathlib import Path
 from random import SystemRandom
 
@@ -18,15 +17,16 @@ import trio
 from totemd.config.model import Configuration
 from totemd.errors import MachineError, TotemdError
 from totemd.node import Node
-from totemd.node.arrival import Datagram
 from totemd.node.effects import ConfigureLogs, Exit, NodeEffect, PersistFile, ReadConfiguration, ReopenLogs
 from totemd.shell.addresses import address_is_up
 from totemd.shell.clients import Clients
 from totemd.shell.listener import Listener
 from totemd.shell.logs import Logger
-from totemd.shell.qb_clients import TURN_S, QbClients, open_qb_sockets
+from totemd.shell.loop import Loop
+from totemd.shell.qb_clients import QbClients, open_qb_sockets
 from totemd.shell.scheduling import raise_priority
 from totemd.shell.shared_buffers import FileBuffers
+from totemd.shell.stalls import Stalls
 from totemd.shell.state import StateDirectory
 from totemd.shell.transport import Transport
 from totemd.totem.effects import Broadcast, Log, PersistRingSeq, Unicast
@@ -35,15 +35,6 @@ SOCKET_NAME = "totemd.sock"
 EV_TRACKING_FILE = "ev_tracking"
 NOTIFY_TIMEOUT_S = 0.5
 """How long a service manager that does not read may keep us."""
-
-HOT_WAIT_S = 0.001
-"""How long the token may be away before the daemon goes to sleep properly; the least that epoll_wait(2) can do."""
-
-HOT_MAX_S = 0.005
-"""How long timers of other tasks, threads and signals may have to wait while the ring is busy."""
-
-SLEEP_MAX_S = 10.0
-"""The loop looks around at least this often."""
 
 PENDING_EFFECTS_MAX = 100_000
 """Effects held back behind a disk that does not answer; far beyond what a ring makes before it gives the node up."""
@@ -74,7 +65,8 @@ class Daemon:
         with ExitStack() as opened:
             # One daemon has the socket's directory and the ring's port: a second one must not get as far as the state.
             self._listener = opened.enter_context(closing(Listener(run_dir / SOCKET_NAME)))
-            self._transport = opened.enter_context(closing(Transport(configuration, self._cannot_send)))
+            self._epoll = opened.enter_context(closing(select.epoll()))
+            self._transport = opened.enter_context(closing(Transport(configuration, self._cannot_send, self._epoll)))
             self._state = StateDirectory(state_dir, configuration.local.nodeid)
             self._stored_ring_seq = self._state.load_ring_seq()
             tracked = self._state.load(EV_TRACKING_FILE)
@@ -84,13 +76,7 @@ class Daemon:
         self._pending: deque[NodeEffect] = deque()
         self._persisting = False
         self._link_up = True
-        self._plan = trio.CancelScope()
-        self._wake_at = inf
-        self._deadline = inf
-        """When the node wanted to be called, by the last look at it."""
-        self._hot = select.epoll()
-        self._opened.enter_context(closing(self._hot))
-        self._transport.watch(self._hot)
+        self._stalls = Stalls(lambda text: logger.log("warning", "MAIN", text))
         self._exit: Exit | None = None
         self._ended = trio.Event()
 
@@ -106,8 +92,8 @@ class Daemon:
                 nursery.start_soon(self._qb.serve)
                 self._node.start(trio.current_time())
                 self._pump()
+                await nursery.start(self._loop.run)
                 notify_service_manager("READY=1")
-                nursery.start_soon(self._run_ring)
                 await self._ended.wait()
                 notify_service_manager("STOPPING=1")
                 await self._clients.drain()
@@ -130,99 +116,24 @@ class Daemon:
             emit=self._emit,
             now=trio.current_time(),
         )
-        self._node.machine_statistics = self._transport.statistics
+        self._node.machine_statistics = self._statistics
         self._node.clock_ahead_s = time.time() - trio.current_time()
         self._node.front.shared_buffers = FileBuffers()
-        self._clients = Clients(self._node, self._listener, self._pump, self._hot)
+        self._clients = Clients(self._node, self._listener, self._pump, self._epoll)
         sockets = open_qb_sockets(self._node, self._configuration.system)
         if sockets is not None:
             self._opened.enter_context(closing(sockets))
-        self._qb = QbClients(self._node, sockets, self._pump, self._hot)
-        self._qb_clients = self._qb.by_descriptor
+        self._qb = QbClients(self._node, sockets, self._pump, self._epoll)
+        self._loop = Loop(
+            self._node, self._transport, self._clients, self._qb, self._epoll, self._pump, self._stalls, busy_poll_s=0.0
+        )
+        self._set_stall_bound()
         # What lives now lives for good; the collector need not look at it in the token's way. Looking once more, for
         # the little that does not live, would take a tenth of the start's time.
         gc.freeze()
         hindrance = raise_priority(self._configuration.system)
         if hindrance is not None:
             self._logger.log("info", "MAIN", hindrance)
-
-    async def _run_ring(self) -> None:
-        """Serve the ring for good. A wake-up is planned for the next deadline; as that moves away with every token, the
-        plan is not changed then: it is looked at when it comes true, and made anew if it was too early."""
-        while True:
-            self._wake_at = min(self._node.next_deadline(), trio.current_time() + SLEEP_MAX_S)
-            with trio.CancelScope(deadline=max(self._wake_at, 0.0)) as self._plan:
-                while True:
-                    await trio.lowlevel.wait_readable(self._transport.fileno())
-                    self._turn()
-                    self._stay_hot()
-            self._turn()
-            self._stay_hot()
-
-    def _stay_hot(self) -> None:
-        """While the token goes round without a pause: wait for it, and for clients, in the kernel directly. The
-        scheduler in between would cost as much as all the rest. Anything but the ring's datagrams and whole requests
-        is left to it, and it gets its turn every few milliseconds in any case."""
-        clock, poll = trio.current_time, self._hot.poll
-        receive_token, pass_token = self._transport.receive_token, self._node.pass_plain_token
-        token_descriptor = self._transport.token_descriptor
-        output, events = self._node.front.with_output, self._qb.unannounced
-        now = clock()
-        end = now + HOT_MAX_S
-        while now < end:
-            due = self._deadline <= now
-            ready = poll(0 if due or self._qb.busy else HOT_WAIT_S)
-            now = clock()
-            token = None
-            if ready and ready[0][0] == token_descriptor:
-                token = receive_token()
-                # Most visits end here. They move deadlines away only, so there is no need to look at them.
-                if token is not None and len(ready) == 1 and not due and pass_token(*token, now):
-                    if output or events:
-                        self._pump()
-                    continue
-            if not self._serve(ready, token, due=due):
-                break
-        self._pump()
-
-    def _serve(self, ready: list[tuple[int, int]], token: Datagram | None, *, due: bool) -> bool:
-        """Handle what is `ready`, a token that has been read already, timers, and some of what clients have asked for
-        before. Whether to stay hot."""
-        if self._qb.busy:
-            self._qb.go_on()
-        elif not ready and not due:
-            return False
-        transport, clients = self._transport, self._clients
-        tokens, data, stay = False, False, True
-        end = trio.current_time() + TURN_S
-        for descriptor, events in ready:
-            if descriptor == transport.data_descriptor:
-                data = True
-            elif descriptor == transport.token_descriptor:
-                # Behind other things; under a flood of messages it always is.
-                tokens = token is None
-            elif trio.current_time() >= end:
-                # Too many clients at once: the token must not wait for all of them.
-                stay = False
-            elif descriptor in self._qb_clients:
-                self._qb.ready(descriptor, events)
-            else:
-                stay = clients.read_ready(descriptor) and stay
-        if tokens or data or due or token is not None:
-            self._turn(token, tokens=tokens, data=data)
-        return stay and not self._persisting and not clients.blocked and self._exit is None
-
-    def _turn(self, token: Datagram | None = None, *, tokens: bool = True, data: bool = True) -> None:
-        """Handle what has arrived (`token`: read already; `tokens`, `data`: on which sockets more may be) and what is
-        due."""
-        node = self._node
-        datagrams, exhausted = self._transport.receive(node.has_all_up_to, token, tokens=tokens, data=data)
-        now = trio.current_time()
-        if datagrams:
-            node.receive_datagrams(datagrams, now, exhausted=exhausted)
-        if self._deadline <= now:
-            node.handle_timer(now)
-        self._pump()
 
     def _emit(self, effect: NodeEffect) -> bool:
         """Perform an effect at once, or queue it behind those that wait for the disk. Whether any do."""
@@ -247,12 +158,18 @@ class Daemon:
             self._node.effects_performed(trio.current_time())
 
     def _pump(self) -> None:
-        """After each input: write to clients, and wake up when the node wants to."""
+        """After each input: write to clients, and have the loop see when the node wants to be called."""
         self._qb.flush()
         self._clients.flush()
-        self._deadline = deadline = self._node.next_deadline()
-        if deadline < self._wake_at:
-            self._wake_at = self._plan.deadline = max(deadline, 0.0)
+        self._loop.deadline_stale = True
+
+    def _statistics(self) -> dict[str, object]:
+        """What the shell adds to `stats`."""
+        return {**self._transport.statistics(), "stalls": self._stalls.statistics()}
+
+    def _set_stall_bound(self) -> None:
+        # By then others send the token again, for they believe that it was lost.
+        self._stalls.bound_s = self._configuration.totem.token_retransmit_timeout_s
 
     def _perform(self, effect: NodeEffect) -> None:
         if isinstance(effect, Unicast):
@@ -321,6 +238,7 @@ class Daemon:
         self._node.configuration_read(configuration, trio.current_time())
         self._configuration = self._node.configuration
         self._transport.configure(self._configuration)
+        self._set_stall_bound()
         self._logger.configure(self._configuration.logging)
         self._pump()
 

@@ -1,7 +1,7 @@
 """The front for corosync's own client libraries: accepts their connections and drives their sessions.
 
-A request is read, handled and answered without the scheduler where the daemon's loop is hot; accepting, handshakes and
-ends of connections are for tasks. A stream is watched by two epolls: the hot loop's, and one that a task waits for.
+A request is read, handled and answered by the daemon's loop, without the scheduler; accepting, handshakes and full
+rings are for tasks.
 """
 
 import errno
@@ -50,15 +50,14 @@ RETRY_S: Final = (0.002, 0.05)
 class QbClients:
     """All connections. `pump` performs what follows from an input; it calls `flush`."""
 
-    def __init__(self, node: Node, sockets: QbSockets | None, pump: Callable[[], None], hot: select.epoll) -> None:
-        """`hot` becomes readable when a client, or a new one, wants something. No `sockets`: this front is off."""
+    def __init__(self, node: Node, sockets: QbSockets | None, pump: Callable[[], None], epoll: select.epoll) -> None:
+        """`epoll` becomes readable when a client wants something: `ready`. No `sockets`: this front is off."""
         self._node = node
         self._sockets = sockets
         wants_sockets = node.configuration.system.qb_ipc_type == "socket"
         self._kind = ConnectionType.SOCKET if wants_sockets else ConnectionType.SHARED_MEMORY
         self._pump = pump
-        self._hot = hot
-        self._cold = select.epoll()
+        self._epoll = epoll
         self.by_descriptor: dict[int, QbConnection] = {}
         self._by_session: dict[QbSession, QbConnection] = {}
         self.unannounced: dict[MemoryLink, None] = {}
@@ -75,11 +74,8 @@ class QbClients:
         self._door = trio.Lock()
         """One client comes in at a time, and the ring has its turn in between: its files take a while."""
         self._connections_max = connections_max(QB_CLIENTS_MAX, each=DESCRIPTORS_EACH, others=DESCRIPTORS_OTHERS)
-        if sockets is not None:
-            for listener in sockets.by_name.values():
-                hot.register(listener.fileno(), select.EPOLLIN)
 
-    # -- the hot loop ------------------------------------------------------------------------------------------------
+    # -- the loop ----------------------------------------------------------------------------------------------------
 
     @property
     def busy(self) -> bool:
@@ -91,7 +87,7 @@ class QbClients:
         connection = self.by_descriptor[descriptor]
         connection.handle(descriptor, events)
         if connection not in self._unfinished:
-            # Who asks more than its turn allows is served by a task: others, and the token, shall not wait for it.
+            # Who asks more than its turn allows goes on behind the others, and the token.
             self._serve(connection)
         self._pump()
 
@@ -121,7 +117,6 @@ class QbClients:
             for connection in [known for known in self._waiting if known.has_requests]:
                 del self._waiting[connection]
                 self._unfinished[connection] = None
-                self._work.set()
 
     def _announce(self) -> None:
         for link in self.unannounced:
@@ -139,7 +134,6 @@ class QbClients:
         connection.serve()
         if connection.has_requests:
             self._unfinished[connection] = None
-            self._work.set()
         elif connection.announced:
             self._waiting[connection] = None
 
@@ -148,20 +142,17 @@ class QbClients:
     async def serve(self) -> None:
         """Accept and serve clients until cancelled."""
         if self._sockets is None:
-            self._cold.close()
             return
         try:
             async with trio.open_nursery() as nursery:
                 for service in self._node.qb.offered:
                     listener = self._sockets.by_name[service.name]
                     nursery.start_soon(self._accept, nursery, service, listener)
-                nursery.start_soon(self._watch)
-                nursery.start_soon(self._go_on)
+                nursery.start_soon(self._retry)
         finally:
             for session in list(self._by_session):
                 session.cut("")
                 self._close(session)
-            self._cold.close()
 
     async def _accept(self, nursery: trio.Nursery, service: QbService, listener: socket.socket) -> None:
         while True:
@@ -224,8 +215,7 @@ class QbClients:
         try:
             for descriptor in connection.descriptors:
                 self.by_descriptor[descriptor] = connection
-                for epoll in (self._hot, self._cold):
-                    epoll.register(descriptor, select.EPOLLIN)
+                self._epoll.register(descriptor, select.EPOLLIN)
             whole = stream.send(reply) == len(reply)
         except OSError:
             whole = False
@@ -253,33 +243,17 @@ class QbClients:
             connection = MemoryConnection(stream, memory, link, session)
         return connection, handshake.accept(self._kind, message_max, number, *paths)
 
-    async def _watch(self) -> None:
-        """Handle what comes while the hot loop does not look."""
-        while True:
-            await trio.lowlevel.wait_readable(self._cold.fileno())
-            turn = Turn()
-            for descriptor, events in self._cold.poll(0):
-                if descriptor in self.by_descriptor:
-                    self.ready(descriptor, events)
-                await turn.end_in_time()
-
-    async def _go_on(self) -> None:
-        """Handle what was left for later, and look at full rings again."""
+    async def _retry(self) -> None:
+        """Look at full rings again."""
         sessions = self._node.qb
         while True:
             await self._work.wait()
             self._work = trio.Event()
             self._retrying = True
             delay_s = RETRY_S[0]
-            while self._unfinished or sessions.with_work:
+            while sessions.with_work:
                 self._work = trio.Event()
                 turn = Turn()
-                while self._unfinished:
-                    connection = next(iter(self._unfinished))
-                    del self._unfinished[connection]
-                    self._serve(connection)
-                    if turn.over:
-                        break
                 moved, goes_on = False, False
                 for session in list(sessions.with_work):
                     queued_bytes = session.queued_bytes
@@ -289,7 +263,7 @@ class QbClients:
                     goes_on = goes_on or session.goes_on
                     await turn.end_in_time()
                 self._pump()
-                if self._unfinished or goes_on:
+                if goes_on:
                     await trio.lowlevel.checkpoint()
                 else:
                     delay_s = RETRY_S[0] if moved else min(delay_s * 1.5, RETRY_S[1])
@@ -300,8 +274,7 @@ class QbClients:
     # -- within ------------------------------------------------------------------------------------------------------
 
     def _change(self, descriptor: int, events: int) -> None:
-        for epoll in (self._hot, self._cold):
-            epoll.modify(descriptor, events)
+        self._epoll.modify(descriptor, events)
 
     def _close(self, session: QbSession) -> None:
         """End a connection that cannot go on, and remove all that there was of it."""
@@ -318,10 +291,9 @@ class QbClients:
         self._unfinished.pop(connection, None)
         for descriptor in connection.descriptors:
             self.by_descriptor.pop(descriptor, None)
-            for epoll in (self._hot, self._cold):
-                # Not there if the kernel had no memory to watch it.
-                with suppress(OSError):
-                    epoll.unregister(descriptor)
+            # Not there if the kernel had no memory to watch it.
+            with suppress(OSError):
+                self._epoll.unregister(descriptor)
         self._node.set_time(trio.current_time())
         self._node.qb.close(session)
         connection.close()

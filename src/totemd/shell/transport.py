@@ -1,8 +1,8 @@
 """The ring's datagrams in and out, in bounded batches and without waiting.
 
 Per wake-up: read a token, then drain the multicasts (all that was sent before that token is there by then, and must be
-handled before it), and hand everything to the node at once. One nested epoll makes the two sockets one descriptor, so
-the loop costs one wait per token, not one per socket or packet.
+handled before it), and hand everything to the node at once. The loop's epoll has both sockets, so that it costs one
+wait per token, not one per socket or packet.
 """
 
 import select
@@ -36,16 +36,17 @@ def _last_message(data: bytes) -> int:
 class Transport:
     """Sends and receives for one node; may be reopened after its interface was away."""
 
-    def __init__(self, configuration: Configuration, cannot_send: Callable[[str, str], None]) -> None:
-        """`cannot_send` is told of each datagram that the machine refuses to send: to which address, and why.
-        MachineError if the sockets cannot be opened."""
+    def __init__(
+        self, configuration: Configuration, cannot_send: Callable[[str, str], None], epoll: select.epoll
+    ) -> None:
+        """`cannot_send` is told of each datagram that the machine refuses to send: to which address, and why. `epoll`
+        becomes readable when a datagram is waiting. MachineError if the sockets cannot be opened."""
         self._cannot_send = cannot_send
         self._drained = True
         self.receive_errors: Counter[str] = Counter()
         self.send_errors: Counter[str] = Counter()
         self._sockets = RingSockets(configuration.transport)
-        self._epoll = select.epoll()
-        self._also: select.epoll | None = None
+        self._epoll = epoll
         self.token_descriptor = self.data_descriptor = -1
         """Of the sockets that datagrams come from (by udpu all come to the second); changed by `reopen`."""
         self._register()
@@ -71,36 +72,23 @@ class Transport:
             self._token_receiver, self._data_receiver = self._data_receiver, self._sockets.multicast_receiver
         self.token_descriptor = -1 if self._token_receiver is None else self._token_receiver.fileno()
         self.data_descriptor = self._data_receiver.fileno()
-        for epoll in (self._epoll, self._also):
-            if epoll is not None:
-                self._watch(epoll)
-
-    def _watch(self, epoll: select.epoll) -> None:
         for descriptor in (self.token_descriptor, self.data_descriptor):
             if descriptor >= 0:
-                epoll.register(descriptor, select.EPOLLIN)
-
-    def watch(self, epoll: select.epoll) -> None:
-        """Keep the receiving sockets registered in `epoll`, too: one level of epolls less than by `fileno`."""
-        self._also = epoll
-        self._watch(epoll)
+                self._epoll.register(descriptor, select.EPOLLIN)
 
     def reopen(self) -> None:
         """Open the sockets afresh (a group membership is gone with its interface). MachineError if that fails: nothing
-        is sent or received then until another try succeeds. `fileno` stays the same: somebody waits for it."""
+        is sent or received then until another try succeeds."""
         # Closed first, for the address is ours alone; the epoll forgets them by itself.
         self._sockets.close()
+        # A client may get these numbers before another try succeeds.
+        self.token_descriptor = self.data_descriptor = -1
         self._sockets = RingSockets(self._settings)
         self._register()
 
     def close(self) -> None:
         """Close everything."""
         self._sockets.close()
-        self._epoll.close()
-
-    def fileno(self) -> int:
-        """Readable when a datagram is waiting."""
-        return self._epoll.fileno()
 
     def receive_token(self) -> Datagram | None:
         """What waits on the socket for tokens alone, if there is one."""
