@@ -1,4 +1,4 @@
-"""Datagrams that arrived together: messages, then ordering tokens, then joins, then commit tokens."""
+"""Datagrams that arrived together: messages, ordering tokens, asks for them, joins, commit tokens, in this order."""
 
 from collections import Counter
 
@@ -12,9 +12,12 @@ RANKS = {
     PacketType.MCAST: 0,
     PacketType.MERGE_DETECT: 0,
     PacketType.HOLD_CANCEL: 0,
+    PacketType.TOKEN_TAKEN: 0,
     PacketType.ORF_TOKEN: 1,
-    PacketType.JOIN: 2,
-    PacketType.COMMIT_TOKEN: 3,
+    PacketType.TOKEN_LOAN: 1,
+    PacketType.TOKEN_ASK: 2,
+    PacketType.JOIN: 3,
+    PacketType.COMMIT_TOKEN: 4,
 }
 
 
@@ -32,7 +35,7 @@ def test_messages_then_tokens_then_joins_then_commit_tokens(kinds: list[PacketTy
     arranged = arrange(arrived)
     ranks = [rank(one) for one in arranged]
     assert ranks == sorted(ranks)
-    for wanted in range(4):
+    for wanted in range(5):
         assert [one for one in arranged if rank(one) == wanted] == [one for one in arrived if rank(one) == wanted]
 
 

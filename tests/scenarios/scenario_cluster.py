@@ -51,7 +51,8 @@ def configuration(nodeid: NodeId, nodes: int, quorum: str, totem: str) -> Config
     """Node `nodeid` of `nodes`; token timeout 1 s, consensus 1.2 s."""
     listed = "".join(f"node {{\n ring0_addr: {address(i)}\n nodeid: {i}\n}}\n" for i in range(1, nodes + 1))
     text = (
-        f"totem {{\n version: 2\n cluster_name: s\n transport: udp\n token: 1000\n token_coefficient: 0\n{totem}\n}}\n"
+        f"totem {{\n version: 2\n cluster_name: s\n transport: udp\n token: 1000\n token_coefficient: 0\n"
+        f" direct_token: no\n{totem}\n}}\n"
         f"nodelist {{\n{listed}}}\nquorum {{\n provider: corosync_votequorum\n{quorum}\n}}\n"
     )
     return load(text, file="scenario", resolve=lambda name, version: [], local_addresses=[address(nodeid)])

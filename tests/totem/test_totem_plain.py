@@ -57,6 +57,7 @@ def state_of(core: Core) -> dict[str, object]:
     for name in ("window", "recovery_window"):
         window = getattr(core, name)
         state[name] = (window._items, window.released)
+    state["direct"] = {name: getattr(core.direct, name) for name in core.direct.__slots__}
     return state
 
 

@@ -128,6 +128,7 @@ _TOTEM = (
     _ignored("totem", "knet_compression_level", "0", _KNET_NOTE, CmapType.I32, transports=_KNET),
     _text("totem", "block_unlisted_ips", "yes", _EFFECTIVE, _YES_NO),
     _text("totem", "cancel_token_hold_on_retransmit", "no", _EFFECTIVE, _YES_NO),
+    _text("totem", "direct_token", "yes", _EFFECTIVE, _YES_NO),
 )
 
 _INTERFACE = (

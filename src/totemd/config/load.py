@@ -88,4 +88,5 @@ def _read_totem(document: Document, node_count: int) -> tuple[TotemParameters, d
     for key, text in timing.doubts(times, netmtu, node_count):
         document.warn(section.warning(key, text))
     cancel = section.flag("cancel_token_hold_on_retransmit")
-    return timing.parameters(times, netmtu=netmtu, cancel_hold=cancel), times
+    direct = section.flag("direct_token", default=True)
+    return timing.parameters(times, netmtu=netmtu, cancel_hold=cancel, direct_token=direct), times

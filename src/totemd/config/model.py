@@ -74,6 +74,7 @@ class TotemParameters:
     miss_count_const_visits: int = 5
     netmtu_bytes: int = NET_MTU_DEFAULT
     cancel_token_hold_on_retransmit: bool = False
+    direct_token: bool = True
 
 
 class TransportKind(Enum):

@@ -94,7 +94,9 @@ def doubts(values: Mapping[str, int], netmtu: int, node_count: int) -> Iterator[
         yield "max_messages", f"{values['max_messages']} packets may overflow kernel buffers; {limit} are enough"
 
 
-def parameters(values: Mapping[str, int], *, netmtu: int = 0, cancel_hold: bool = False) -> TotemParameters:
+def parameters(
+    values: Mapping[str, int], *, netmtu: int = 0, cancel_hold: bool = False, direct_token: bool = True
+) -> TotemParameters:
     """The ring's parameters from a derived set; `netmtu` in bytes, 0 for the default."""
     return TotemParameters(
         token_timeout_s=values["token"] / 1000,
@@ -116,4 +118,5 @@ def parameters(values: Mapping[str, int], *, netmtu: int = 0, cancel_hold: bool 
         miss_count_const_visits=values["miss_count_const"],
         netmtu_bytes=netmtu or NET_MTU_DEFAULT,
         cancel_token_hold_on_retransmit=cancel_hold,
+        direct_token=direct_token,
     )

@@ -197,6 +197,13 @@ class Node:
         self.now = now
         return True
 
+    def use_token(self, now: float) -> None:
+        """To be called when a batch of inputs has been handled: what waits for the token is sent, if the token rests
+        here, or the token is asked for."""
+        if self.ring.core.wanted:
+            self.now = now
+            self.ring.use_token(now)
+
     def next_deadline(self) -> float:
         """When `handle_timer` wants to be called; -inf for at once, inf for never."""
         deadline = self.ring.next_deadline()

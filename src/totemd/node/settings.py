@@ -79,7 +79,10 @@ class LiveSettings:
             return
         before = node.configuration.totem
         after = timing.parameters(
-            values, netmtu=before.netmtu_bytes, cancel_hold=before.cancel_token_hold_on_retransmit
+            values,
+            netmtu=before.netmtu_bytes,
+            cancel_hold=before.cancel_token_hold_on_retransmit,
+            direct_token=before.direct_token,
         )
         node.configuration = replace(node.configuration, totem=after)
         node.ring.set_parameters(after)

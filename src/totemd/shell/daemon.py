@@ -159,6 +159,7 @@ class Daemon:
 
     def _pump(self) -> None:
         """After each input: write to clients, and have the loop see when the node wants to be called."""
+        self._node.use_token(trio.current_time())
         self._qb.flush()
         self._clients.flush()
         self._loop.deadline_stale = True

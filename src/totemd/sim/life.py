@@ -35,7 +35,13 @@ TURN_MIN_S: Final = 0.00002
 TURN_SPREAD_S: Final = 0.00008
 RELOAD_S: Final = 0.005
 
-_TO_TOKEN_SOCKET: Final = (PacketType.ORF_TOKEN, PacketType.COMMIT_TOKEN)
+_TO_TOKEN_SOCKET: Final = (
+    PacketType.ORF_TOKEN,
+    PacketType.COMMIT_TOKEN,
+    PacketType.TOKEN_ASK,
+    PacketType.TOKEN_LOAN,
+    PacketType.TOKEN_TAKEN,
+)
 _PHASES: Final = {"gather": State.GATHER, "commit": State.COMMIT, "recovery": State.RECOVERY}
 
 
@@ -94,11 +100,19 @@ class Life:
         try:
             action()
         except ServiceError:
+            self._use_token()
             self._wake()
             raise
         except Exception as error:
             self.world.defect(self, error)
+        self._use_token()
         self._wake()
+
+    def _use_token(self) -> None:
+        try:
+            self.node.use_token(self.host.clock(self.world.now))
+        except Exception as error:
+            self.world.defect(self, error)
 
     def arrive(self, data: bytes, source: str) -> None:
         """A datagram is at this host."""
@@ -151,6 +165,7 @@ class Life:
                 if world.trace is not None:
                     world.trace.line(world.now, self.nodeid, "timer")
                 node.handle_timer(now)
+            node.use_token(now)
         except Exception as error:
             world.defect(self, error)
         took_s = (TURN_MIN_S + TURN_SPREAD_S * host.random.random()) * host.slowness

@@ -14,6 +14,7 @@ from totemd.config.model import TotemParameters
 from totemd.ids import NO_RING, NodeId, RingId
 from totemd.limits import MCAST_HEADER_SIZE, SEND_QUEUE_BYTES
 from totemd.totem.api import Upper
+from totemd.totem.direct_state import Direct
 from totemd.totem.effects import Broadcast, Log, PersistRingSeq, RingEffect, Unicast
 from totemd.totem.stats import RingStats
 from totemd.totem.window import Window
@@ -28,6 +29,9 @@ RING_SEQ_USUAL: Final = 1 << 48
 
 RING_SEQ_STRIDE: Final = 1 << 32
 """How far a number beyond that may lie above all that were seen; 2**30 such steps lead to the end of the numbers."""
+
+LOAN_RETRANSMITS: Final = 10
+"""How often a lent token is sent again within the token's retransmit timeout."""
 
 Outgoing: TypeAlias = tuple[bytes, bool, bool]
 """A packet to be sent, whether it is SAFE, and whether the next one continues its message."""
@@ -151,6 +155,9 @@ class Core:
         self.originated = False
         self.received_flg = True
         self.failed_to_receive = False
+        self.direct = Direct()
+        self.wanted = False
+        """Whether something here has asked for the token since it was last looked at."""
         # Timers: deadlines, inf when off
         self.token_deadline = inf
         self.retransmit_deadline = inf
@@ -229,7 +236,8 @@ class Core:
         if self.token_copy is not None:
             self._warn_of_late_token()
             self.unicast(*self.token_copy)
-            self.retransmit_deadline = self.now + self.parameters.token_retransmit_timeout_s
+            timeout_s = self.parameters.token_retransmit_timeout_s
+            self.retransmit_deadline = self.now + (timeout_s / LOAN_RETRANSMITS if self.direct.loan_out else timeout_s)
 
     def _warn_of_late_token(self) -> None:
         """Say it once when the token has been away for the configured part of its timeout."""
@@ -257,10 +265,19 @@ class Core:
         """The queue that the token sends from and that new packets go to."""
         return self.transitional_queue if self.waiting_trans_ack else self.queue
 
+    def want_token(self) -> None:
+        """Something here waits for the token."""
+        direct = self.direct
+        if self.parameters.direct_token and (self.parked or direct.holding or direct.called):
+            # Asked for when the whole input has been handled: there may be more.
+            self.wanted = True
+        else:
+            self.cancel_hold()
+
     def cancel_hold(self) -> None:
-        """Somebody here has something to send: have the representative release a parked token."""
+        """Have the token rotate, if it rests."""
         if not self.held:
             return
-        self.held = False
+        self.held = self.direct.called = False
         self.stats.token_hold_cancel_tx += 1
         self.broadcast(encode_hold_cancel(HoldCancel(self.me, self.ring)), to_self=True)

@@ -6,7 +6,7 @@ from totemd.ids import NodeId
 from totemd.limits import PROCESSOR_COUNT_MAX
 from totemd.totem import commit
 from totemd.totem.core import Core, State
-from totemd.wire.packets import LEAVE_SENDER, Join, encode_join
+from totemd.wire.packets import FEATURE_DIRECT_TOKEN, LEAVE_SENDER, Join, encode_join
 
 
 def enter_gather(core: Core, cause: str) -> None:
@@ -23,7 +23,8 @@ def enter_gather(core: Core, cause: str) -> None:
     core.change_state(State.GATHER)
     core.discard_tokens = True
     core.originated = False
-    core.held = core.parked = False
+    core.held = core.parked = core.wanted = False
+    core.direct.reset()
     core.proc.setdefault(core.me)
     core.consensus = {core.me}
     core.retransmit_deadline = core.token_deadline = core.merge_deadline = core.hold_deadline = inf
@@ -42,7 +43,8 @@ def send_join(core: Core) -> None:
     core.join_deadline = core.now + core.parameters.join_timeout_s
     core.stats.memb_join_tx += 1
     ring_seq = max(core.ring.seq, core.refused_ring_seq)
-    join = Join(core.me, core.me, ring_seq, tuple(core.proc), tuple(core.failed))
+    features = FEATURE_DIRECT_TOKEN if core.parameters.direct_token else 0
+    join = Join(core.me, core.me, ring_seq, tuple(core.proc), tuple(core.failed), features)
     core.broadcast(encode_join(join), to_self=True)
 
 
@@ -83,6 +85,8 @@ def settle(core: Core) -> None:
 def handle_join(core: Core, join: Join) -> None:
     """A join or leave arrived (our own, too)."""
     core.stats.memb_join_rx += 1
+    if join.system_from in core.direct.features or len(core.direct.features) < PROCESSOR_COUNT_MAX:
+        core.direct.features[join.system_from] = join.features
     if not core.is_credible(join.ring_seq):
         return
     core.token_ring_seq = max(core.token_ring_seq, join.ring_seq)

@@ -5,7 +5,7 @@ from totemd.totem.api import ConfigurationChanged, ConfigurationKind
 from totemd.totem.core import Core, State
 from totemd.totem.recovery import unwrap
 from totemd.totem.window import Window
-from totemd.wire.packets import ENCAPSULATED, GUARANTEE_SAFE
+from totemd.wire.packets import ENCAPSULATED, FEATURE_DIRECT_TOKEN, GUARANTEE_SAFE
 
 
 def install_ring(core: Core) -> None:
@@ -34,6 +34,9 @@ def install_ring(core: Core) -> None:
     _switch_windows(core, last_recovered)
     core.change_state(State.OPERATIONAL)
     core.settled = len(core.memb) == 1
+    direct = core.direct
+    direct.reset()
+    direct.in_ring = all(direct.features.get(nodeid, 0) & FEATURE_DIRECT_TOKEN for nodeid in core.memb)
     core.newcomers = {}
     core.stats.operational_entered += 1
     core.stats.continuous_gather = 0

@@ -9,8 +9,10 @@ from totemd.ids import NodeId
 from totemd.limits import SEQUENCE_WINDOW
 from totemd.totem.core import Core, State
 from totemd.totem.delivery import deliver, note_received_by_all
+from totemd.totem.direct import note_visit, pass_on
+from totemd.totem.sending import send_queued
 from totemd.totem.sequence import MASK, precedes_or_equals
-from totemd.totem.token import RING_SEQ_END, note_idleness, pass_on, send_queued, share
+from totemd.totem.token import RING_SEQ_END, note_idleness, share
 from totemd.wire.packets import PLAIN_TOKEN_HEAD, PLAIN_TOKEN_SIZE, pack_plain_token, unpack_plain_token
 
 
@@ -60,10 +62,11 @@ def visit_plainly(core: Core, data: bytes, sender: NodeId) -> bool:
         aru, aru_addr = seq, 0
     core.aru_count = core.aru_count + 1 if aru == previous_last_aru and aru_addr != 0 else 0
     core.my_token_seq = token_seq
+    target = note_visit(core, target)
     token = pack_plain_token(
         core.me, target, seq, (token_seq + 1) & MASK, aru, aru_addr, rep, ring_seq, backlog, fcc, retrans_flg
     )
-    pass_on(core, token)
+    pass_on(core, token, seq, aru, backlog)
     if core.high_delivered != seq:
         deliver(core)
         awaited = True

@@ -11,7 +11,7 @@ from math import inf
 from totemd.config.model import TotemParameters
 from totemd.errors import BadPacket
 from totemd.ids import NodeId, RingId
-from totemd.totem import commit, delivery, gather, recovery
+from totemd.totem import commit, delivery, direct, gather, recovery
 from totemd.totem.api import Upper
 from totemd.totem.core import Core, Random, State
 from totemd.totem.effects import RingEffect
@@ -19,6 +19,7 @@ from totemd.totem.plain import visit_plainly
 from totemd.totem.stats import RingStats
 from totemd.totem.token import handle_token
 from totemd.wire.packets import (
+    GUARANTEE_SAFE,
     CommitToken,
     HoldCancel,
     Join,
@@ -26,6 +27,9 @@ from totemd.wire.packets import (
     MergeDetect,
     OrfToken,
     Packet,
+    TokenAsk,
+    TokenLoan,
+    TokenTaken,
     decode_packet,
     encode_merge_detect,
 )
@@ -115,6 +119,8 @@ class Ring:
         core.now = now
         if not visit_plainly(core, data, sender):
             return False
+        if core.wanted:
+            direct.use_token(core)
         self._run_loopback()
         return True
 
@@ -126,7 +132,7 @@ class Ring:
         if len(queue) >= core.queue_max or core.state is State.LEFT:
             return False
         queue.append((payload, safe, goes_on))
-        core.cancel_hold()
+        core.want_token()
         return True
 
     def restart_unfinished(self, preface: bytes) -> None:
@@ -139,7 +145,16 @@ class Ring:
 
     def request_token(self) -> None:
         """Something waits for the token's next visit: do not leave it parked."""
-        self._core.cancel_hold()
+        self._core.want_token()
+
+    def use_token(self, now: float) -> None:
+        """To be called when a batch of inputs has been handled: the token is used, or asked for, if that is needed. A
+        driver that does not call it is given a deadline."""
+        core = self._core
+        if core.wanted:
+            core.now = now
+            direct.use_token(core)
+            self._run_loopback()
 
     def synchronized(self) -> None:
         """Synchronization is complete: ordinary packets may flow. What the transitional queue still holds goes first,
@@ -150,7 +165,7 @@ class Ring:
             core.queue.extendleft(reversed(core.transitional_queue))
             core.transitional_queue.clear()
         if core.queue:
-            core.cancel_hold()
+            core.want_token()
 
     def leave(self, now: float) -> None:
         """Say goodbye; from here on the ring does nothing."""
@@ -189,12 +204,14 @@ class Ring:
 
     def set_parameters(self, parameters: TotemParameters) -> None:
         """Take over reloaded timeouts; they count from the next time each timer starts."""
-        self._core.set_parameters(parameters)
+        core = self._core
+        core.set_parameters(parameters)
+        core.wanted = core.wanted or core.parked or core.direct.holding
 
     def next_deadline(self) -> float:
         """When `handle_timer` wants to be called; -inf for at once, inf for never."""
         core = self._core
-        if core.loopback:
+        if core.loopback or core.wanted:
             return -inf
         return min(
             core.retransmit_deadline,
@@ -204,6 +221,7 @@ class Ring:
             core.join_deadline,
             core.consensus_deadline,
             core.heartbeat_deadline,
+            core.direct.ask_deadline,
         )
 
     def handle_timer(self, now: float) -> None:
@@ -219,11 +237,15 @@ class Ring:
             if core.state is State.GATHER:
                 gather.send_join(core)
         if core.hold_deadline <= now:
-            self._release_parked_token()
+            direct.rest_ends(core)
+        if core.direct.ask_deadline <= now:
+            direct.ask_again(core)
         if core.retransmit_deadline <= now:
             core.resend_token()
         if core.merge_deadline <= now:
             self._show_ring()
+        if core.wanted:
+            direct.use_token(core)
         self._run_loopback()
 
     # Packets
@@ -254,6 +276,12 @@ class Ring:
             gather.handle_join(core, packet)
         elif isinstance(packet, CommitToken):
             self._commit_token(packet)
+        elif isinstance(packet, TokenLoan):
+            direct.handle_loan(core, packet)
+        elif isinstance(packet, TokenAsk):
+            direct.handle_ask(core, packet)
+        elif isinstance(packet, TokenTaken):
+            direct.handle_taken(core, packet)
         else:
             self._merge_detect(packet)
 
@@ -265,17 +293,30 @@ class Ring:
             return
         if core.state is State.OPERATIONAL or (core.state is State.GATHER and not core.saved):
             if core.window.add(message.seq, message):
-                core.high = max(core.high, message.seq)
-                core.miss_counts.pop(message.seq, None)
-                delivery.advance_aru(core)
-                if core.state is State.OPERATIONAL:
-                    delivery.deliver(core)
+                self._new_message(message)
         elif core.state is State.RECOVERY and core.recovery_window.add(message.seq, message):
             core.high = max(core.high, message.seq)
             core.miss_counts.pop(message.seq, None)
             core.aru = core.recovery_window.contiguous_from(core.aru)
             if core.recovery_queue:
                 recovery.note_recovered(core, message)
+
+    def _new_message(self, message: Mcast) -> None:
+        core = self._core
+        core.miss_counts.pop(message.seq, None)
+        if message.guarantee == GUARANTEE_SAFE:
+            core.direct.safe_high = max(core.direct.safe_high, message.seq)
+        if core.ring.rep == core.me:
+            core.direct.senders.add(message.system_from)
+        if message.seq > core.high:
+            core.high = message.seq
+            direct.note_message(core, message.system_from, message.seq)
+        delivery.advance_aru(core)
+        if core.state is not State.OPERATIONAL:
+            return
+        delivery.deliver(core)
+        if core.direct.called and core.aru < core.high and core.state is State.OPERATIONAL:
+            direct.note_gap(core)
 
     def _foreign(self, sender: NodeId, ring: RingId, what: str) -> None:
         """Somebody near is in another ring: gather, so that the two become one."""
@@ -303,8 +344,7 @@ class Ring:
         if packet.ring != core.ring:
             return
         core.seq_unchanged = 0
-        if core.parked:
-            self._release_parked_token()
+        direct.request_lap(core)
 
     def _commit_token(self, token: CommitToken) -> None:
         core = self._core
@@ -318,14 +358,6 @@ class Ring:
             recovery.handle_commit_token_in_recovery(core, token)
 
     # Timers
-
-    def _release_parked_token(self) -> None:
-        core = self._core
-        core.hold_deadline = inf
-        if core.parked:
-            core.parked = False
-            core.stats.orf_token_tx += 1
-            core.resend_token()
 
     def _show_ring(self) -> None:
         core = self._core

@@ -1,4 +1,4 @@
-"""Counters of the ring, named as corosync's stats.srp keys name them (cmap_keys(7))."""
+"""Counters of the ring, most of them named as corosync's stats.srp keys name them (cmap_keys(7))."""
 
 from dataclasses import asdict, dataclass
 
@@ -33,6 +33,15 @@ class RingStats:
     retransmits_requested: int = 0
     duplicate_tokens: int = 0
     implausible_tokens: int = 0
+    token_ask_tx: int = 0
+    token_ask_rx: int = 0
+    token_loan_tx: int = 0
+    token_loan_rx: int = 0
+    token_return_rx: int = 0
+    direct_mcast_tx: int = 0
+    """Multicast without a visit of the rotating token."""
+    laps: int = 0
+    """Rotations that the representative began."""
 
     def as_dict(self) -> dict[str, int]:
         """All counters by name."""

@@ -9,22 +9,15 @@ from totemd.ids import RingId
 from totemd.limits import RETRANSMIT_ENTRIES_MAX, SEQUENCE_WINDOW
 from totemd.totem import delivery
 from totemd.totem.core import Core, State
+from totemd.totem.direct import note_visit, pass_on
 from totemd.totem.flow import allowance
 from totemd.totem.gather import enter_gather, restore_old_ring, settle
 from totemd.totem.install import install_ring
-from totemd.totem.recovery import count_rotations, next_to_recover
+from totemd.totem.recovery import count_rotations
+from totemd.totem.sending import send_queued
 from totemd.totem.sequence import MASK, precedes, precedes_or_equals
 from totemd.totem.window import Window
-from totemd.wire.packets import (
-    ENCAPSULATED,
-    GUARANTEE_AGREED,
-    GUARANTEE_SAFE,
-    ORDINARY,
-    Mcast,
-    OrfToken,
-    encode_mcast,
-    encode_orf_token,
-)
+from totemd.wire.packets import OrfToken, encode_orf_token
 
 RING_SEQ_END = 0x70000000
 """A ring is renewed when its message numbers get here, long before their comparison could wrap."""
@@ -88,6 +81,7 @@ def handle_token(core: Core, token: OrfToken) -> None:
         return
     core.my_token_seq = token.token_seq
 
+    target = note_visit(core, token.target)
     retrans_flg, install = token.retrans_flg, False
     if not operational:
         retrans_flg, install = count_rotations(core, retrans_flg, seq, aru)
@@ -96,10 +90,10 @@ def handle_token(core: Core, token: OrfToken) -> None:
             if core.has_left:
                 return
     forwarded = OrfToken(
-        core.me, token.target, seq, (token.token_seq + 1) & MASK, aru, aru_addr, token.ring, backlog, fcc,
+        core.me, target, seq, (token.token_seq + 1) & MASK, aru, aru_addr, token.ring, backlog, fcc,
         retrans_flg, tuple(rtr_list),
     )  # fmt: skip
-    pass_on(core, encode_orf_token(forwarded))
+    pass_on(core, encode_orf_token(forwarded), seq, aru, backlog, asks_nothing=not rtr_list)
     if core.state is State.OPERATIONAL:
         delivery.deliver(core)
         if seq > RING_SEQ_END:
@@ -200,59 +194,9 @@ def _request_retransmits(core: Core, window: Window, rtr_list: list[tuple[RingId
                 return
 
 
-def send_queued(core: Core, window: Window, seq: int, allowed: int, *, operational: bool) -> tuple[int, int]:
-    """Give queued packets the next numbers and multicast them; gives the last number and how many were sent."""
-    sent = 0
-    queue = core.current_queue()
-    while sent < allowed:
-        if operational:
-            if not queue:
-                break
-            outgoing = queue.popleft()
-            payload, safe, goes_on = outgoing
-            if goes_on:
-                core.started.append(outgoing)
-            elif core.started:
-                core.started = []
-            kind, guarantee = ORDINARY, GUARANTEE_SAFE if safe else GUARANTEE_AGREED
-        else:
-            old = next_to_recover(core)
-            if old is None:
-                break
-            core.recovered.add(old.seq)
-            payload, kind, guarantee = old.raw, ENCAPSULATED, GUARANTEE_AGREED
-        seq += 1
-        data = encode_mcast(core.me, kind, seq, core.this_seqno & 0x7FFFFFFF, core.ring, guarantee, payload)
-        message = Mcast(core.me, kind, core.me, seq, core.this_seqno, core.ring, guarantee, data)
-        core.this_seqno += 1
-        window.add(seq, message)
-        core.stats.mcast_tx += 1
-        core.broadcast(data, to_self=False)
-        sent += 1
-    core.high = max(core.high, seq)
-    core.passed_seq = seq if sent else core.passed_seq
-    return seq, sent
-
-
 def _fail_to_receive(core: Core) -> None:
     """We hold the whole ring up and cannot get what we lack: go, and come back with a clean slate."""
     core.log("err", "FAILED TO RECEIVE: messages that others have do not get here; leaving this ring to start again")
     core.failed_to_receive = True
     core.failed.setdefault(core.me)
     enter_gather(core, f"node {core.me} failed to receive messages")
-
-
-def pass_on(core: Core, data: bytes) -> None:
-    """Send the token to the next member; the representative of an idle ring parks it instead."""
-    core.start_token_timers()
-    if core.is_representative and core.held:
-        core.parked = True
-        core.token_copy = (core.successor(core.new_memb), data)
-        core.hold_deadline = core.now + core.parameters.token_hold_timeout_s
-        core.heartbeat_deadline = inf
-        return
-    core.parked = False
-    core.stats.orf_token_tx += 1
-    core.send_token(core.successor(core.new_memb), data)
-    if core.heartbeat_timeout_s is not None:
-        core.heartbeat_deadline = core.now + core.heartbeat_timeout_s

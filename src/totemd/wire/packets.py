@@ -1,4 +1,4 @@
-"""The six packets of the ring: bytes to records and back (protocol/, chapter "Packets").
+"""The packets of the ring: bytes to records and back (protocol/, chapters "Packets" and "The direct token").
 
 Everything is little-endian and packed. A peer of the other byte order is told apart by its magic and refused: real
 corosync nodes of different byte order form rings but never finish synchronization, so nothing is lost by saying no.
@@ -6,6 +6,7 @@ Trailing bytes are accepted, as real nodes accept them. Field `target_nodeid` of
 packets: ignored on receipt, zero when sent, except that a token carries it on unchanged.
 """
 
+from collections.abc import Callable
 from enum import IntEnum
 from itertools import pairwise
 from struct import Struct
@@ -32,6 +33,10 @@ class PacketType(IntEnum):
     JOIN = 3
     COMMIT_TOKEN = 4
     HOLD_CANCEL = 5
+    # Between totemd nodes only.
+    TOKEN_ASK = 64
+    TOKEN_LOAN = 65
+    TOKEN_TAKEN = 66
 
 
 ENCAPSULATED: Final = 1
@@ -48,6 +53,18 @@ _HOLD_CANCEL: Final = Struct("<HbbbIIIQ")
 _JOIN: Final = Struct("<HbbbIIIIIQ")
 _COMMIT: Final = Struct("<HbbbIIIIQIii")
 _COMMIT_ENTRY: Final = Struct("<IQIII")
+_FEATURES: Final = Struct("<IHH")
+_ASK: Final = Struct("<HbbbIIIQIIB")
+_LOAN: Final = Struct("<HbbbIIIQIIIIB")
+_TAKEN: Final = Struct("<HbbbIIIQI")
+
+FEATURES_MAGIC: Final = 0x3A746F74
+"""How the announcement behind a join begins: "tot:"."""
+FEATURES_VERSION: Final = 1
+FEATURE_DIRECT_TOKEN: Final = 1
+
+DIRECT_LAP: Final = 0x0D12EC70
+"""Header field target_nodeid of a token that the representative will keep at the end of this rotation."""
 
 
 @record
@@ -112,6 +129,8 @@ class Join:
     ring_seq: int
     proc_list: tuple[NodeId, ...]
     failed_list: tuple[NodeId, ...]
+    features: int = 0
+    """What else the sender knows: FEATURE_ bits. Real nodes announce nothing."""
 
     @property
     def is_leave(self) -> bool:
@@ -141,7 +160,52 @@ class CommitToken:
     entries: tuple[CommitEntry, ...]
 
 
-Packet: TypeAlias = OrfToken | Mcast | MergeDetect | Join | CommitToken | HoldCancel
+@record
+class TokenAsk:
+    """`asker`, which has seen the token last with `token_seq`, wants it. `hops`: how often this was passed on by nodes
+    that did not have it."""
+
+    sender: NodeId
+    ring: RingId
+    asker: NodeId
+    token_seq: int
+    hops: int
+
+
+class Lap(IntEnum):
+    """What the representative is to do with a token that comes back."""
+
+    NONE = 0
+    ONE = 1
+    """One rotation."""
+    BUSY = 2
+    """Rotate: several nodes want to send."""
+
+
+@record
+class TokenLoan:
+    """The resting token goes to a member: lent, handed over or given back. `base`: a rotation has shown that everybody
+    has the messages up to here; `age_us`: how long the token has not rotated."""
+
+    sender: NodeId
+    ring: RingId
+    token_seq: int
+    seq: int
+    base: int
+    age_us: int
+    lap: Lap
+
+
+@record
+class TokenTaken:
+    """The answer to a copy of a loan: it had arrived."""
+
+    sender: NodeId
+    ring: RingId
+    token_seq: int
+
+
+Packet: TypeAlias = OrfToken | Mcast | MergeDetect | Join | CommitToken | HoldCancel | TokenAsk | TokenLoan | TokenTaken
 
 
 def _decode_token(data: bytes) -> OrfToken:
@@ -247,7 +311,15 @@ def _decode_join(data: bytes) -> Join:
     if len(data) < end:
         raise BadPacket("join truncated", f"{len(data)} bytes, {procs} and {failed} entries")
     nodes = Struct(f"<{procs + failed}I").unpack_from(data, _JOIN.size)
-    return Join(sender, system_from, ring_seq, nodes[:procs], nodes[procs:])
+    return Join(sender, system_from, ring_seq, nodes[:procs], nodes[procs:], _decode_features(data, end))
+
+
+def _decode_features(data: bytes, offset: int) -> int:
+    """What is announced behind a join; anything but an announcement is none."""
+    if len(data) < offset + _FEATURES.size:
+        return 0
+    magic, version, features = _FEATURES.unpack_from(data, offset)
+    return features if magic == FEATURES_MAGIC and version == FEATURES_VERSION else 0
 
 
 def encode_join(join: Join) -> bytes:
@@ -257,7 +329,8 @@ def encode_join(join: Join) -> bytes:
         len(join.proc_list), len(join.failed_list), join.ring_seq,
     )  # fmt: skip
     nodes = (*join.proc_list, *join.failed_list)
-    return head + Struct(f"<{len(nodes)}I").pack(*nodes)
+    tail = _FEATURES.pack(FEATURES_MAGIC, FEATURES_VERSION, join.features) if join.features else b""
+    return head + Struct(f"<{len(nodes)}I").pack(*nodes) + tail
 
 
 def _decode_commit_token(data: bytes) -> CommitToken:
@@ -294,14 +367,63 @@ def encode_commit_token(token: CommitToken) -> bytes:
     return head + Struct(f"<{count}I").pack(*token.members) + entries
 
 
-_DECODERS: Final = (
-    _decode_token,
-    _decode_mcast,
-    _decode_merge_detect,
-    _decode_join,
-    _decode_commit_token,
-    _decode_hold_cancel,
-)
+def _decode_ask(data: bytes) -> TokenAsk:
+    if len(data) < _ASK.size:
+        raise BadPacket("ask truncated", f"{len(data)} bytes")
+    (_, _, _, _, sender, _, rep, seq, asker, token_seq, hops) = _ASK.unpack_from(data)
+    return TokenAsk(sender, RingId(rep, seq), asker, token_seq, hops)
+
+
+def encode_token_ask(ask: TokenAsk) -> bytes:
+    """The datagram of an ask."""
+    ring = ask.ring
+    return _ASK.pack(
+        MAGIC, VERSION, PacketType.TOKEN_ASK, 0, ask.sender, 0, ring.rep, ring.seq, ask.asker, ask.token_seq, ask.hops
+    )
+
+
+def _decode_loan(data: bytes) -> TokenLoan:
+    if len(data) < _LOAN.size:
+        raise BadPacket("loan truncated", f"{len(data)} bytes")
+    (_, _, _, _, sender, _, rep, ring_seq, token_seq, seq, base, age_us, lap) = _LOAN.unpack_from(data)
+    if lap > Lap.BUSY:
+        raise BadPacket("loan with an unknown wish", str(lap))
+    return TokenLoan(sender, RingId(rep, ring_seq), token_seq, seq, base, age_us, Lap(lap))
+
+
+def encode_token_loan(loan: TokenLoan) -> bytes:
+    """The datagram of a loan."""
+    ring = loan.ring
+    return _LOAN.pack(
+        MAGIC, VERSION, PacketType.TOKEN_LOAN, 0, loan.sender, 0, ring.rep, ring.seq, loan.token_seq, loan.seq,
+        loan.base, loan.age_us, loan.lap,
+    )  # fmt: skip
+
+
+def _decode_taken(data: bytes) -> TokenTaken:
+    if len(data) < _TAKEN.size:
+        raise BadPacket("taken truncated", f"{len(data)} bytes")
+    (_, _, _, _, sender, _, rep, seq, token_seq) = _TAKEN.unpack_from(data)
+    return TokenTaken(sender, RingId(rep, seq), token_seq)
+
+
+def encode_token_taken(taken: TokenTaken) -> bytes:
+    """The datagram that says that a loan had arrived."""
+    ring = taken.ring
+    return _TAKEN.pack(MAGIC, VERSION, PacketType.TOKEN_TAKEN, 0, taken.sender, 0, ring.rep, ring.seq, taken.token_seq)
+
+
+_DECODERS: Final[dict[int, Callable[[bytes], Packet]]] = {
+    PacketType.ORF_TOKEN: _decode_token,
+    PacketType.MCAST: _decode_mcast,
+    PacketType.MERGE_DETECT: _decode_merge_detect,
+    PacketType.JOIN: _decode_join,
+    PacketType.COMMIT_TOKEN: _decode_commit_token,
+    PacketType.HOLD_CANCEL: _decode_hold_cancel,
+    PacketType.TOKEN_ASK: _decode_ask,
+    PacketType.TOKEN_LOAN: _decode_loan,
+    PacketType.TOKEN_TAKEN: _decode_taken,
+}
 
 
 def decode_packet(data: bytes) -> Packet:
@@ -312,10 +434,10 @@ def decode_packet(data: bytes) -> Packet:
         raise BadPacket(*_explain_magic(data))
     if data[2] != VERSION:
         raise BadPacket("wrong version", str(data[2]))
-    kind = data[3]
-    if kind > 5:
-        raise BadPacket("unknown packet type", str(kind))
-    return _DECODERS[kind](data)
+    decode = _DECODERS.get(data[3])
+    if decode is None:
+        raise BadPacket("unknown packet type", str(data[3]))
+    return decode(data)
 
 
 def _explain_magic(data: bytes) -> tuple[str, str]:
