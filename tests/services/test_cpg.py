@@ -1,9 +1,11 @@
 """The cpg service: requests and their errors, events, and what synchronization makes of groups."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from service_cluster import FakeHost, Recorder, ServiceCluster
 from totemd.errors import BadPacket, Code, ServiceError
@@ -19,10 +21,13 @@ from totemd.services.cpg import (
     CpgMembershipChanged,
     CpgPartialDelivered,
     CpgReason,
+    CpgRun,
     EndpointState,
+    RunListener,
     TotemConfigurationChanged,
 )
 from totemd.services.cpg import round as cpg_round
+from totemd.services.cpg import run as cpg_run
 from totemd.wire import cpg as wire
 
 JOIN, LEAVE, NODE_DOWN, NODE_UP, PROC_DOWN = (
@@ -480,3 +485,80 @@ def test_a_leave_for_no_known_reason() -> None:
     one.take()
     cluster.cpg(1).receive(1, 2, wire.encode_proc_leave(wire.ProcChange(b"g", 2, 77)))
     assert changes(one) == [([(1, 1)], [], [CpgChange(2, 2, CpgReason.UNDEFINED)])]
+
+
+class RunRecorder(Recorder, RunListener):
+    """A listener that takes runs, and keeps their events."""
+
+    def push_run(self, run: CpgRun) -> None:
+        assert run.heads
+        self.events += run.events()
+
+
+def _mcast(sender: int, group: bytes, pid: int, data: bytes, spoilt: int) -> bytes:
+    message = wire.encode_mcast(wire.Mcast(group, pid, sender, 0, data))
+    if spoilt == 1:
+        return message[:-1]
+    if spoilt == 2:
+        return message + b"more"
+    if spoilt == 3:
+        return message[:16] + b"\xff" + message[17:]
+    return wire.encode_proc_leave(wire.ProcChange(group, pid, 2)) if spoilt == 4 else message
+
+
+together = st.lists(
+    st.tuples(
+        st.sampled_from((b"g", b"h", b"unheard")),
+        st.sampled_from((7, 8)),
+        st.sampled_from((b"", b"data", b"other data")),
+        st.sampled_from((0, 0, 0, 0, 0, 1, 2, 3, 4)),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(max_examples=60)
+@given(packets=st.lists(st.tuples(st.integers(1, 3), together), max_size=8))
+def test_messages_together_are_delivered_as_one_by_one(
+    packets: list[tuple[int, list[tuple[bytes, int, bytes, int]]]],
+) -> None:
+    clients: list[list[Recorder]] = []
+    for many in (False, True):
+        cluster = CpgCluster(3)
+        cluster.joined(1, b"g", 7)
+        cluster.joined(2, b"h", 7)
+        cpg = cluster.cpg(1)
+        clients.append([Recorder(), RunRecorder(), RunRecorder()])
+        for index, (client, group) in enumerate(zip(clients[-1], (b"g", b"g", b"h"), strict=True)):
+            cpg.join(client, group, 20 + index)
+        cluster.settle()
+        for sender, messages in packets:
+            bodies = [_mcast(sender, *message) for message in messages]
+            if many and cpg.receive_mcasts(sender, bodies):
+                assert not any(spoilt for *_, spoilt in messages)
+                continue
+            for body in bodies:
+                with suppress(BadPacket):
+                    cpg.receive(int.from_bytes(body[:2], "little"), sender, body)
+    for one_by_one, run in zip(*clients, strict=True):
+        assert run.events == one_by_one.events
+
+
+def test_heads_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpg_run, "HEADS_MAX", 10)
+    heads = cpg_run.McastHeads()
+    for size in range(100):
+        found = heads.read(1, [_mcast(1, b"g", 7, bytes(size), 0)])
+        assert found is not None
+        assert found[0].size == size
+        assert len(heads._heads) <= 10
+
+
+def test_a_head_is_of_its_sender() -> None:
+    """Two nodes may send the same bytes; what a front remembers with a head names the sender."""
+    heads = cpg_run.McastHeads()
+    message = _mcast(1, b"g", 7, b"data", 0)
+    first, second, again = (heads.read(sender, [message]) or [] for sender in (1, 2, 1))
+    assert first[0] is again[0]
+    assert first[0] is not second[0]
