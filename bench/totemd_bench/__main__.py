@@ -80,6 +80,11 @@ def _parser() -> argparse.ArgumentParser:
         default="rr",
         help="system.sched_rr of both engines (default rr, as is)",
     )
+    how.add_argument(
+        "--client-scheduling",
+        choices=("rr", "other"),
+        help="of the clients (default: as the daemons, which otherwise starve them where nodes share processors)",
+    )
     how.add_argument("--token", type=int, dest="token_ms", metavar="MS", help="fixed; default: corosync's, by nodes")
     how.add_argument("--budget", type=float, dest="budget_s", metavar="S", help="begin nothing that would end later")
     who = parser.add_argument_group("who takes part")
@@ -144,6 +149,7 @@ def options_of(arguments: argparse.Namespace) -> Options:
     values |= {f.name: given[f.name] for f in fields(Options) if given.get(f.name) is not None}
     values["engines"] = engines(arguments)
     values["real_time"] = arguments.scheduling == "rr"
+    values["real_time_clients"] = (arguments.client_scheduling or arguments.scheduling) == "rr"
     options = Options(**values)
     if min(options.rounds, options.tries, options.baseline_tries) < 1 or min(options.seconds, options.idle_s) <= 0:
         raise ValueError("rounds, tries and seconds are positive")
@@ -154,7 +160,7 @@ def missing() -> str | None:
     """What keeps it from running; None: nothing."""
     if os.geteuid() != 0:
         return "needs root, for network namespaces"
-    wanted = ("corosync", "gcc", "ip", "nft", "nsenter", "unshare", "setpriv")
+    wanted = ("corosync", "gcc", "ip", "nft", "nsenter", "unshare", "setpriv", "chrt")
     absent = [program for program in wanted if shutil.which(program) is None]
     headers = [name for name in ("cpg", "quorum") if not Path(f"/usr/include/corosync/{name}.h").exists()]
     absent += [f"lib{name}-dev" for name in headers]

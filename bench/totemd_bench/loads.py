@@ -5,7 +5,7 @@ from array import array
 from pathlib import Path
 
 from totemd_bench.figures import Figures, latency_figures, load_figures, parse_client
-from totemd_bench.plan import LIBCPG, Cell
+from totemd_bench.plan import LIBCPG, Step
 from totemd_bench.stage import SOURCES, Ring, RingError
 from totemd_lab.nodes import Node, TotemdNode
 from totemd_lab.places import Process
@@ -18,10 +18,10 @@ PATIENCE_S = 20
 class LoadRun:
     """One round of one cell."""
 
-    def __init__(self, ring: Ring, cell: Cell, client: str, seconds: float, tag: str) -> None:
+    def __init__(self, ring: Ring, step: Step, seconds: float, tag: str) -> None:
         self._ring = ring
-        self._cell = cell
-        self._client = client
+        self._cell = step.cell
+        self._client = step.client
         self._seconds = seconds
         self._tag = tag
         self._limit_s = int(seconds + PATIENCE_S + len(ring.nodes) / 4)
@@ -72,7 +72,13 @@ class LoadRun:
             program.append(str(node.socket))
         senders = count if cell.everyone else 1
         numbers = (index, count, senders, cell.size_bytes, cell.rate_per_s, self._seconds, self._limit_s, node.pid)
-        return [*program, f"bench-{self._tag}", *map(str, numbers), str(self._file(node, "records"))]
+        return [
+            *self._ring.programs.prefix,
+            *program,
+            f"bench-{self._tag}",
+            *map(str, numbers),
+            str(self._file(node, "records")),
+        ]
 
     def _file(self, node: Node, name: str) -> Path:
         return node.directory / f"{self._tag}.{name}"

@@ -136,6 +136,10 @@ class Options:
     bound_s: float = 60.0
     """After which a cold start has failed."""
     real_time: bool = True
+    """The daemons; corosync's default."""
+    real_time_clients: bool = True
+    """Otherwise daemons that fill the few processors starve the clients of nodes that would have their own, and the
+    rate of messages tells how much was left."""
     token_ms: int | None = None
     """A fixed token timeout; None: corosync's default, which grows with the nodes."""
     budget_s: float | None = None

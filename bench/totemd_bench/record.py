@@ -56,6 +56,7 @@ def options_record(options: Options) -> dict[str, Any]:
     record = asdict(options)
     record["cells"] = [cell.name for cell in options.cells]
     record["scheduling"] = "rr" if record.pop("real_time") else "other"
+    record["client_scheduling"] = "rr" if record.pop("real_time_clients") else "other"
     return record
 
 
@@ -108,9 +109,10 @@ def about(record: dict[str, Any]) -> list[str]:
     interrupted = ", interrupted" if record["interrupted"] else ""
     machine = f"{where['processors']} processors ({where['model']}), Linux {where['kernel']}"
     when = f"{record['date']}, {record['took_s'] / 60:.0f} minutes{interrupted}"
+    scheduling = f"scheduling: daemons {asked['scheduling']}, clients {asked['client_scheduling']}"
     rounds = f"{asked['rounds']} rounds in turns, {asked['seconds']:g} s of sending each; clients: {clients}"
     return [
         f"{when}. {machine}; all nodes of a ring share them.",
         f"{where['corosync']}; {engines}.",
-        f"{rounds}; scheduling of the daemons: {asked['scheduling']}; token timeout: {token}.",
+        f"{rounds}; {scheduling}; token timeout: {token}.",
     ]

@@ -20,7 +20,8 @@ SOURCES = Path(__file__).parent.parent
 STAGGER_S = 0.3
 """Between the starts of real nodes, which abort or re-form for long when all start at once."""
 
-NATIVE_PROGRAM = "load_native"
+REAL_TIME = ["chrt", "--rr", "99"]
+"""As the daemons are by default."""
 
 
 class RingError(Exception):
@@ -28,12 +29,13 @@ class RingError(Exception):
 
 
 class Programs:
-    """The compiled clients."""
+    """The compiled clients, and the words in front of them that choose their scheduling."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, real_time: bool) -> None:
+        self.prefix = REAL_TIME if real_time else []
         directory.mkdir(parents=True, exist_ok=True)
         self.libcpg = compile_client(SOURCES / "load_cpg.c", directory)
-        self.native = compile_client(SOURCES / f"{NATIVE_PROGRAM}.c", directory)
+        self.native = compile_client(SOURCES / "load_native.c", directory)
         self.watch = compile_client(SOURCES / "watch_quorum.c", directory, "-lquorum")
         self.first_packets = compile_client(SOURCES / "first_packets.c", directory)
 

@@ -83,7 +83,7 @@ class Suite:
         return self.results
 
     def _run_in(self, directory: Path) -> None:
-        programs = Programs(directory / "programs")
+        programs = Programs(directory / "programs", real_time=self._options.real_time_clients)
         stage: Stage | None = None
         try:
             for number, task in enumerate(self._tasks):
@@ -140,7 +140,7 @@ class Suite:
         if cell.loss_percent:
             ring.set_loss(cell.loss_percent)
         try:
-            return LoadRun(ring, cell, step.client, options.seconds, str(self.serial())).run()
+            return LoadRun(ring, step, options.seconds, str(self.serial())).run()
         finally:
             if cell.loss_percent:
                 ring.set_loss(0)

@@ -58,7 +58,9 @@ class Watchers:
         """Watch one more node; it may still have to be started."""
         output = node.directory / f"view-{time.monotonic_ns()}"
         self._outputs[node.nodeid] = output
-        self._processes.append(Process(node.place, [str(self._ring.programs.watch), str(pid_file(node))], output))
+        programs = self._ring.programs
+        argv = [*programs.prefix, str(programs.watch), str(pid_file(node))]
+        self._processes.append(Process(node.place, argv, output))
 
     def wait(self, members: Sequence[int], timeout_s: float) -> dict[int, View]:
         """Wait until all watched nodes list exactly `members`: since when they do.
@@ -89,7 +91,7 @@ class FirstPackets:
 
     def __init__(self, ring: Ring, place: Namespace) -> None:
         self._output = ring.directory / f"packets-{time.monotonic_ns()}"
-        argv = [str(ring.programs.first_packets), str(ring.stage.settings.port)]
+        argv = [*ring.programs.prefix, str(ring.programs.first_packets), str(ring.stage.settings.port)]
         self._process = Process(place, argv, self._output)
         deadline = time.monotonic() + 5
         while "ready" not in self._output.read_text():
