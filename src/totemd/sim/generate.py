@@ -88,6 +88,7 @@ class _Generator:
             if random.random() < 0.9:
                 self._add(calm_s - random.uniform(0.0, 0.05), "start", nodeid)
         self._workload(begin_s, calm_s)
+        self._extensions(calm_s)
         return Schedule(
             seed=self.seed,
             nodes=self.count,
@@ -274,6 +275,17 @@ class _Generator:
                 for other in range(1, self.count + 1):
                     if random.random() < 0.9:
                         self._add(at_s + random.uniform(0.0, 0.05), "reload", other, token_ms)
+
+
+    def _extensions(self, calm_s: float) -> None:
+        """The direct token is used by all nodes, by none, by some, or by some for a while."""
+        random = self.random
+        kind = random.choice(("all", "all", "all", "none", "some", "changing", "changing"))
+        for nodeid in range(1, self.count + 1):
+            if kind == "none" or (kind != "all" and random.random() < 0.3):
+                self._add(0.0, "direct", nodeid, 0)
+        for _ in range(random.randint(1, 6) if kind == "changing" else 0):
+            self._add(random.uniform(0.0, calm_s + 0.2), "direct", self._victim(), random.randint(0, 1))
 
 
 def _word(argument: object) -> str:

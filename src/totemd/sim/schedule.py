@@ -20,6 +20,7 @@ Verbs of faults are described in `faults.py`; those of the workload are:
     expect N VOTES           expected votes, as by `totemctl expected`
     vote N NODE VOTES        a node's votes, as by `totemctl votes`
     reload N TOKEN           the configuration file has another token timeout (milliseconds) and is read again
+    direct N YES             the configuration file allows the direct token (1) or not (0) and is read again
 """
 
 from dataclasses import fields
@@ -94,6 +95,7 @@ ARGUMENTS: Final[dict[str, tuple[bool, int]]] = {
     "expect": (True, 1),
     "vote": (True, 2),
     "reload": (True, 1),
+    "direct": (True, 1),
     "split": (False, 1),
     "oneway": (False, 1),
     "bridge": (False, 1),

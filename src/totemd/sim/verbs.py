@@ -33,6 +33,18 @@ def reload(world: "World", life: "Life", token_ms: float) -> None:
     life.call(lambda: life.node.request_reload(lambda error: None))
 
 
+def _direct(world: "World", host: Host, yes: float) -> None:
+    """The file allows the direct token, or not."""
+    if host.busy_until > world.now:
+        world.at(host.free_at(world.now), _direct, world, host, yes)
+        return
+    world.set_totem(host.nodeid, "direct_token", "yes" if yes else "no")
+    life = world.lives.get(host.nodeid)
+    if life is not None and life.alive:
+        node = life.node
+        life.call(lambda: node.request_reload(lambda error: None))
+
+
 def expect(world: "World", life: "Life", votes: float) -> None:
     """Expected votes of the whole cluster."""
     if life.node.votequorum is not None:
@@ -134,6 +146,7 @@ HOST_ACTIONS: Final[dict[str, Callable[..., None]]] = {
     "slowdisk": _slowdisk,
     "baddisk": _baddisk,
     "down": interface_down,
+    "direct": _direct,
     "choke": _choke,
 }
 LIFE_ACTIONS: Final[dict[str, Callable[..., None]]] = {

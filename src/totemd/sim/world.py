@@ -36,7 +36,7 @@ LINGER_S: Final = 0.3
 CLEAR_S: Final = 0.05
 """After the calm packets from before arrive within this or never."""
 
-WORKLOAD: Final = frozenset(("send", "part", "join", "expect", "vote", "reload"))
+WORKLOAD: Final = frozenset(("send", "part", "join", "expect", "vote", "reload", "direct"))
 """Verbs that are no faults, and so may come after the calm."""
 
 
