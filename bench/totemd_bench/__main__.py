@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from totemd_bench import plots, record, report
-from totemd_bench.plan import BASELINE, CELLS, LIBCPG, QUICK, WORKS, Engine, Options, choose
+from totemd_bench.plan import BASELINE, BIG, CELLS, LIBCPG, QUICK, WORKS, Engine, Options, choose
 from totemd_bench.stage import RingError
 from totemd_bench.suite import Results, Suite
 
@@ -36,6 +36,10 @@ examples:
                                                          two builds of totemd and corosync in one run
   ... --json run.json --plots pictures --markdown README.md
   ... --report run.json --markdown README.md             show an earlier run; nothing is measured
+
+Rates a second are those of all senders together. Latency runs from before the client's multicast to the delivery, at
+the sender itself and on the node that is the last to deliver. "1 MB" is {BIG} bytes in one cpg_mcast_joined. Loss is
+of the multicasts, at each receiver. Leave, join and kill are of one node. Processor time is that of the daemons alone.
 
 A figure is the median of its rounds; every round is in the JSON. A round whose client fails, or whose nodes do not
 deliver the same messages in the same order, counts as failed. Interrupted, it shows what it has.

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 from totemd_bench import changes
 from totemd_bench.figures import Figures
 from totemd_bench.loads import LoadRun
-from totemd_bench.plan import Options, Step, Task, expected_s, expected_step_s, schedule
+from totemd_bench.plan import Options, Step, Task, expected_s, expected_step_s, schedule, skipped
 from totemd_bench.stage import Programs, Ring, RingError, Stage, settings_for
 from totemd_lab.places import LabError
 
@@ -64,7 +64,7 @@ class Suite:
     def __init__(self, options: Options, say: Callable[[str], None] | None = None) -> None:
         self._options = options
         self._say = say or (lambda text: print(text, file=sys.stderr, flush=True))
-        self.results = Results()
+        self.results = Results(notes=skipped(options))
         self._tasks = schedule(options)
         self._begin = time.monotonic()
         self._expected_done = 0.0
@@ -140,7 +140,7 @@ class Suite:
         if cell.loss_percent:
             ring.set_loss(cell.loss_percent)
         try:
-            return LoadRun(ring, step, options.seconds, str(self.serial())).run()
+            return LoadRun(ring, step, cell.seconds(options.seconds), str(self.serial())).run()
         finally:
             if cell.loss_percent:
                 ring.set_loss(0)
