@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from totemd.cli.pcap import read_datagrams
-from totemd_protocol import groups, native, services, sync
+from totemd_protocol import groups, native, services, sync, totem
 from totemd_protocol.catalogue import DEFINITIONS, to_json
 from totemd_protocol.describe import describe, plain
 
@@ -227,6 +227,30 @@ def _resembles(found: Specimen, chosen: list[Specimen]) -> bool:
     )
 
 
+def _direct_token() -> Iterator[Vector]:
+    """What only totemd nodes send."""
+    ring = {"rep": 1, "seq": 9}
+
+    def head(kind: int, nodeid: int) -> dict[str, int]:
+        return {"type": kind, "encapsulated": 0, "nodeid": nodeid, "target_nodeid": 0}
+
+    loan = {"header": head(totem.TOKEN_LOAN_TYPE, 1), "ring": ring, "token_seq": 5001, "seq": 77, "base": 77}
+    back = {"header": head(totem.TOKEN_LOAN_TYPE, 3), "ring": ring, "token_seq": 5002, "seq": 80, "base": 77}
+    ask = {"header": head(totem.TOKEN_ASK_TYPE, 3), "ring": ring, "asker": 3, "token_seq": 4999, "hops": 0}
+    taken = {"header": head(totem.TOKEN_TAKEN_TYPE, 3), "ring": ring, "token_seq": 5001}
+    specimens: list[tuple[str, str, dict[str, Any]]] = [
+        ("token_ask", "to the representative", ask),
+        ("token_ask", "passed on", {**ask, "header": head(totem.TOKEN_ASK_TYPE, 1), "hops": 1}),
+        ("token_loan", "lent", {**loan, "age_us": 1500, "lap": 0}),
+        ("token_loan", "given back for a rotation", {**back, "age_us": 8000, "lap": 1}),
+        ("token_loan", "given back, several nodes want to send", {**back, "age_us": 8000, "lap": 2}),
+        ("token_taken", "the answer to a copy", taken),
+        ("announcement", "direct token", {"features": 1}),
+    ]
+    for kind, name, fields in specimens:
+        yield Vector(Specimen(kind, DEFINITIONS[kind].build(fields), "", []), name, CONSTRUCTED, "")
+
+
 def _constructed() -> Iterator[Vector]:
     ident = {kind: service << 16 | function for (service, function), (kind, _) in services.MESSAGES.items()}
     specimens: list[tuple[str, str, dict[str, Any]]] = [
@@ -297,7 +321,7 @@ def main() -> None:
     for path in sorted(arguments.captures, key=lambda path: (path.name != "ring.pcap.gz", path.name)):
         reader.read(path)
     by_kind: dict[str, list[dict[str, Any]]] = {}
-    for vector in [*_choose_packets(reader), *_choose_messages(reader), *_constructed()]:
+    for vector in [*_choose_packets(reader), *_choose_messages(reader), *_direct_token(), *_constructed()]:
         by_kind.setdefault(vector.specimen.kind, []).append(_entry(vector))
     for kind in DEFINITIONS:
         if kind not in by_kind:

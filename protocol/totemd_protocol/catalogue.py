@@ -12,6 +12,7 @@ from totemd_protocol import groups, native, services, sync, totem
 
 DEFINITIONS: dict[str, Construct] = {
     **dict(totem.PACKETS.values()),
+    "announcement": totem.ANNOUNCEMENT,
     "packed": groups.PACKED,
     "group_message": groups.GROUP_MESSAGE,
     **dict(sync.MESSAGES.values()),

@@ -37,9 +37,9 @@ def jsonable(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Parsed values without construct's own types and bookkeeping."""
+    """Parsed values without construct's own types and bookkeeping, and without what is not there."""
     if isinstance(value, Container):
-        return {key: plain(item) for key, item in value.items() if not key.startswith("_")}
+        return {key: plain(item) for key, item in value.items() if not key.startswith("_") and item is not None}
     if isinstance(value, ListContainer):
         return [plain(item) for item in value]
     return value

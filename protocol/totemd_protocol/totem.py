@@ -1,4 +1,4 @@
-"""The six packets of the ring (protocol/, chapter "Packets")."""
+"""The packets of the ring (protocol/, chapters "Packets" and "The direct token")."""
 
 from construct import (
     Array,
@@ -11,6 +11,7 @@ from construct import (
     Int32sl,
     Int32ul,
     Int64ul,
+    Optional,
     Rebuild,
     Struct,
     len_,
@@ -24,6 +25,7 @@ VERSION = 3
 HEADER_SIZE = 13
 
 ORF_TOKEN_TYPE, MCAST_TYPE, MERGE_DETECT_TYPE, JOIN_TYPE, COMMIT_TOKEN_TYPE, HOLD_CANCEL_TYPE = range(6)
+TOKEN_ASK_TYPE, TOKEN_LOAN_TYPE, TOKEN_TAKEN_TYPE = range(64, 67)
 
 ENCAPSULATED = 1
 NOT_ENCAPSULATED = 2
@@ -71,6 +73,13 @@ ORF_TOKEN = Struct(
 
 MERGE_DETECT = Struct("header" / header(MERGE_DETECT_TYPE), "system_from" / Int32ul, "ring" / RING_ID)
 
+ANNOUNCEMENT = Struct(
+    "magic" / Const(0x3A746F74, Int32ul),
+    "version" / Const(1, Int16ul),
+    "features" / Int16ul,
+)
+"""What a totemd node appends to its joins."""
+
 JOIN = Struct(
     "header" / header(JOIN_TYPE),
     "system_from" / Int32ul,
@@ -80,6 +89,7 @@ JOIN = Struct(
     Check((this.proc_list_entries <= PROCESSOR_COUNT_MAX) & (this.failed_list_entries <= PROCESSOR_COUNT_MAX)),
     "proc_list" / Array(this.proc_list_entries, Int32ul),
     "failed_list" / Array(this.failed_list_entries, Int32ul),
+    "announcement" / Optional(ANNOUNCEMENT),
 )
 """A join, or a leave when `header.nodeid` is 0."""
 
@@ -100,6 +110,23 @@ COMMIT_TOKEN = Struct(
 
 HOLD_CANCEL = Struct("header" / header(HOLD_CANCEL_TYPE), "ring" / RING_ID)
 
+TOKEN_ASK = Struct(
+    "header" / header(TOKEN_ASK_TYPE), "ring" / RING_ID, "asker" / Int32ul, "token_seq" / Int32ul, "hops" / Int8ub
+)
+
+TOKEN_LOAN = Struct(
+    "header" / header(TOKEN_LOAN_TYPE),
+    "ring" / RING_ID,
+    "token_seq" / Int32ul,
+    "seq" / Int32ul,
+    "base" / Int32ul,
+    "age_us" / Int32ul,
+    "lap" / Int8ub,
+    Check(this.lap <= 2),
+)
+
+TOKEN_TAKEN = Struct("header" / header(TOKEN_TAKEN_TYPE), "ring" / RING_ID, "token_seq" / Int32ul)
+
 PACKETS: dict[int, tuple[str, Construct]] = {
     ORF_TOKEN_TYPE: ("orf_token", ORF_TOKEN),
     MCAST_TYPE: ("mcast", MCAST),
@@ -107,5 +134,8 @@ PACKETS: dict[int, tuple[str, Construct]] = {
     JOIN_TYPE: ("join", JOIN),
     COMMIT_TOKEN_TYPE: ("commit_token", COMMIT_TOKEN),
     HOLD_CANCEL_TYPE: ("hold_cancel", HOLD_CANCEL),
+    TOKEN_ASK_TYPE: ("token_ask", TOKEN_ASK),
+    TOKEN_LOAN_TYPE: ("token_loan", TOKEN_LOAN),
+    TOKEN_TAKEN_TYPE: ("token_taken", TOKEN_TAKEN),
 }
 """By the type byte of the header."""

@@ -21,7 +21,11 @@ from totemd_protocol.catalogue import DEFINITIONS, from_json
 from totemd_protocol.describe import describe, plain
 
 VECTORS = Path(__file__).parents[2] / "protocol" / "vectors"
-PACKETS = frozenset({"orf_token", "mcast", "merge_detect", "join", "commit_token", "hold_cancel"})
+PACKETS = frozenset({"orf_token", "mcast", "merge_detect", "join", "commit_token", "hold_cancel"}) | {
+    "token_ask",
+    "token_loan",
+    "token_taken",
+}
 
 Fields = dict[str, Any]
 
@@ -117,6 +121,16 @@ def _join(f: Fields, _: bytes) -> packets.Join:
     )
 
 
+def _ask(f: Fields, _: bytes) -> packets.TokenAsk:
+    return packets.TokenAsk(f["header"]["nodeid"], _ring(f["ring"]), f["asker"], f["token_seq"], f["hops"])
+
+
+def _loan(f: Fields, _: bytes) -> packets.TokenLoan:
+    return packets.TokenLoan(
+        f["header"]["nodeid"], _ring(f["ring"]), f["token_seq"], f["seq"], f["base"], f["age_us"], packets.Lap(f["lap"])
+    )
+
+
 def _cmap_values(f: Fields, _: bytes) -> cmap.CmapValues:
     items = tuple(cmap.CmapItem(item["name"], item["type"], item["value"]) for item in f["items"])
     return cmap.CmapValues(f["reason"], items)
@@ -154,6 +168,14 @@ CODECS: dict[str, Codec] = {
         packets.encode_hold_cancel,
         lambda f, _: packets.HoldCancel(f["header"]["nodeid"], _ring(f["ring"])),
     ),
+    "token_ask": Codec(packets.decode_packet, packets.encode_token_ask, _ask),
+    "token_loan": Codec(packets.decode_packet, packets.encode_token_loan, _loan),
+    "token_taken": Codec(
+        packets.decode_packet,
+        packets.encode_token_taken,
+        lambda f, _: packets.TokenTaken(f["header"]["nodeid"], _ring(f["ring"]), f["token_seq"]),
+    ),
+    "announcement": Codec(packets.decode_announcement, packets.encode_announcement, lambda f, _: f["features"]),
     "packed": Codec(
         groups.decode_group_packet,
         lambda packet: groups.encode_group_packet(packet.fragmented, packet.continuation, packet.pieces),

@@ -318,8 +318,20 @@ def _decode_features(data: bytes, offset: int) -> int:
     """What is announced behind a join; anything but an announcement is none."""
     if len(data) < offset + _FEATURES.size:
         return 0
-    magic, version, features = _FEATURES.unpack_from(data, offset)
+    return decode_announcement(data[offset:])
+
+
+def decode_announcement(data: bytes) -> int:
+    """The features that `data`, which follows a join, announces; 0 if it is something else. BadPacket if too short."""
+    if len(data) < _FEATURES.size:
+        raise BadPacket("announcement truncated", f"{len(data)} bytes")
+    magic, version, features = _FEATURES.unpack_from(data)
     return features if magic == FEATURES_MAGIC and version == FEATURES_VERSION else 0
+
+
+def encode_announcement(features: int) -> bytes:
+    """What a node appends to its joins."""
+    return _FEATURES.pack(FEATURES_MAGIC, FEATURES_VERSION, features)
 
 
 def encode_join(join: Join) -> bytes:
@@ -329,7 +341,7 @@ def encode_join(join: Join) -> bytes:
         len(join.proc_list), len(join.failed_list), join.ring_seq,
     )  # fmt: skip
     nodes = (*join.proc_list, *join.failed_list)
-    tail = _FEATURES.pack(FEATURES_MAGIC, FEATURES_VERSION, join.features) if join.features else b""
+    tail = encode_announcement(join.features) if join.features else b""
     return head + Struct(f"<{len(nodes)}I").pack(*nodes) + tail
 
 
