@@ -147,8 +147,7 @@ class Options:
     real_time: bool = True
     """The daemons; corosync's default."""
     real_time_clients: bool = True
-    """Otherwise daemons that fill the few processors starve the clients of nodes that would have their own, and the
-    rate of messages tells how much was left."""
+    """Just below the daemons. Otherwise the machine's other processes are measured, too."""
     token_ms: int | None = None
     """A fixed token timeout; None: corosync's default, which grows with the nodes."""
     budget_s: float | None = None
@@ -157,6 +156,7 @@ class Options:
 
 QUICK: Final = {
     "nodes": (1, 3, 8),
+    "cells": tuple(cell for cell in CELLS.values() if cell.name not in ("all-latency-100", "loss-latency-100")),
     "rounds": 2,
     "once": ("idle", "memory", "rate-1m", "all", "loss", "membership"),
     "seconds": 0.5,
@@ -234,15 +234,28 @@ def in_turn(engines: Sequence[Engine], number: int) -> list[Engine]:
 
 
 def schedule(options: Options) -> list[Task]:
-    """Everything, in order: small rings first, the engines in turns."""
-    tasks: list[Task] = []
-    start = [cell for cell in options.cells if cell.work == "start"]
+    """Everything, in order: a round of all rings, small ones first, the engines in turns; cold starts after the first
+    round, so that there is something of everything early.
+    """
+    tasks = _round(options, 0) + _starts(options)
+    for number in range(1, options.rounds):
+        tasks += _round(options, number)
+    return tasks
+
+
+def _round(options: Options, number: int) -> list[Task]:
+    tasks = []
     for nodes in options.nodes:
-        for number in range(options.rounds):
-            for engine in in_turn(options.engines, number):
-                if steps := steps_of(options, nodes, engine, number):
-                    tasks.append(Task(nodes, engine, number, steps))
-        for cell in start:
+        for engine in in_turn(options.engines, number):
+            if steps := steps_of(options, nodes, engine, number):
+                tasks.append(Task(nodes, engine, number, steps))
+    return tasks
+
+
+def _starts(options: Options) -> list[Task]:
+    tasks: list[Task] = []
+    for nodes in options.nodes:
+        for cell in (cell for cell in options.cells if cell.work == "start"):
             for number in range(max(options.tries, options.baseline_tries)):
                 for engine in in_turn(options.engines, number):
                     if number < (options.tries if engine.python else options.baseline_tries):
@@ -269,9 +282,14 @@ def expected_step_s(options: Options, nodes: int, step: Step) -> float:
     return 1.0 + 0.05 * nodes
 
 
+def expected_begin_s(nodes: int) -> float:
+    """About how long a ring takes to start, and to stop."""
+    return 1.5 + 0.25 * nodes
+
+
 def expected_s(options: Options, task: Task) -> float:
     """About how long a task takes."""
-    begin = 2.0 + 0.25 * task.nodes
+    begin = expected_begin_s(task.nodes)
     if task.cold:
         return begin + (0.0 if task.engine.python else options.bound_s / 2 if task.nodes >= 8 else 3.0)
     return begin + sum(expected_step_s(options, task.nodes, step) for step in task.steps)

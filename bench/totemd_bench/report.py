@@ -109,6 +109,8 @@ class Row:
     contestant: str
     target: Target | None
     entries: Sequence[Entry]
+    absent: Sequence[int] = ()
+    """Numbers of nodes with which the cell was not measured, though others were."""
 
     @property
     def verdict(self) -> str:
@@ -119,6 +121,7 @@ class Row:
         missed = [str(entry.nodes) for entry in judged if entry.met is False]
         unknown = [str(entry.nodes) for entry in judged if entry.met is None]
         parts = [f"missed at {', '.join(missed)}"] if missed else []
+        unknown += [str(nodes) for nodes in self.absent if self.target.applies(nodes)]
         parts += [f"not judged at {', '.join(unknown)}"] if unknown else []
         return "; ".join(parts) or ("met" if judged else "not measured")
 
@@ -162,7 +165,8 @@ def rows(results: Results) -> list[Row]:
                 ]
                 if any(entry.ours is not None or entry.failed for entry in entries):
                     name = engine if client == LIBCPG else f"{engine}, {client} client"
-                    found.append(Row(cell, figure, name, target, entries))
+                    absent = sorted(set(sizes) - {entry.nodes for entry in entries})
+                    found.append(Row(cell, figure, name, target, entries, absent))
     return found
 
 

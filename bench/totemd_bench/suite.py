@@ -12,12 +12,11 @@ from typing import Final, TypeAlias
 from totemd_bench import changes
 from totemd_bench.figures import Figures
 from totemd_bench.loads import LoadRun
-from totemd_bench.plan import Options, Step, Task, expected_s, expected_step_s, schedule, skipped
+from totemd_bench.plan import Options, Step, Task, expected_begin_s, expected_s, expected_step_s, schedule, skipped
 from totemd_bench.stage import Programs, Ring, RingError, Stage, settings_for
 from totemd_lab.places import LabError
 
 FORM_ATTEMPTS: Final = 3
-LATE: Final = "the time was up"
 
 
 @dataclass(frozen=True)
@@ -175,21 +174,27 @@ class _Life:
     def run(self) -> None:
         """Measure all steps; each gets an outcome."""
         try:
-            for step in self._task.steps:
+            for index, step in enumerate(self._task.steps):
+                if self._late(step):
+                    names = ", ".join(step.cell.name for step in self._task.steps[index:])
+                    who = f"{self._task.engine.label}, {self._task.nodes} nodes, round {self._task.round + 1}"
+                    self._suite.note(f"{who}: the time was up before {names}")
+                    break
                 self._suite.keep(self._task, step, self._outcome(step))
         finally:
             self._stop()
             shutil.rmtree(self._directory, ignore_errors=True)
 
+    def _late(self, step: Step) -> bool:
+        # A ring that would be cut off at once is not started for it.
+        options, nodes = self._suite.options, self._task.nodes
+        begin = 0.0 if self._ring is not None else expected_begin_s(nodes)
+        return self._suite.late(begin + expected_step_s(options, nodes, step))
+
     def _outcome(self, step: Step) -> Outcome:
-        options, task = self._suite.options, self._task
-        if self._suite.late(expected_s(options, task) if self._ring is None else 0.0):
-            return LATE
-        if self._suite.late(expected_step_s(options, task.nodes, step)):
-            return LATE
         try:
-            if task.cold:
-                return changes.cold_start(self._new_ring(), options.bound_s)
+            if self._task.cold:
+                return changes.cold_start(self._new_ring(), self._suite.options.bound_s)
             return self._suite.measure(self._formed(joining=step.cell.name == "join"), step)
         except (RingError, LabError, OSError) as error:
             return str(error)
