@@ -1,6 +1,7 @@
 """The blocking client against a scripted daemon on a real socket."""
 
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,9 +28,23 @@ def client(daemon: FakeDaemon) -> Iterator[BlockingClient]:
         yield client
 
 
+def offer_quiet(daemon: FakeDaemon) -> None:
+    """A newer daemon, whose quiet multicasts have no reply."""
+    hello = {"protocol": 1, "server": "totemd", "version": "1", "nodeid": 1, "cluster_name": "lab"}
+    daemon.greet = lambda _: {"hello": {**hello, "incarnation": "a1", "features": ["more", "quiet"]}}
+    echo_group(daemon)
+    daemon.handlers["cpg_multicast"] = lambda connection, ident, arguments: SILENCE
+    daemon.on("ping", {"time": 1.0})
+
+
 def multicast_often(group: BlockingGroup) -> None:
     for _ in range(100):
         group.multicast(bytes(1000))
+
+
+def post_often(group: BlockingGroup, count: int) -> None:
+    for _ in range(count):
+        group.post(bytes(10_000), timeout_s=0.3)
 
 
 def test_status(client: BlockingClient) -> None:
@@ -121,6 +136,79 @@ def test_multicast_waits_for_ready(client: BlockingClient, daemon: FakeDaemon) -
     daemon.handlers["cpg_multicast"] = multicast
     client.join(b"g").multicast(b"x", timeout_s=30.0)
     assert not answers
+
+
+def test_posts_are_not_waited_for(daemon: FakeDaemon) -> None:
+    offer_quiet(daemon)
+    with blocking.connect(daemon.path, timeout_s=5.0) as client, client.join(b"g") as group:
+        for number in range(50):
+            group.post(b"%d" % number, safe=number == 7)
+        client.settle()
+        posted = [given for do, given in daemon.seen if do == "cpg_multicast"]
+    assert [given["data"] for given in posted] == [b"%d" % number for number in range(50)]
+    assert [number for number, given in enumerate(posted) if given["guarantee"] == "safe"] == [7]
+
+
+def test_refused_post_is_told_later_and_once(daemon: FakeDaemon) -> None:
+    offer_quiet(daemon)
+    with blocking.connect(daemon.path, timeout_s=5.0) as client:
+        group = client.join(b"g")
+        daemon.on("cpg_multicast", FakeRefusal("too_big", "too long"))
+        group.post(b"x")
+        with pytest.raises(Refused, match="too long"):
+            client.settle()
+        client.settle()
+        group.post(b"x")
+        assert client.status().quorate
+        with pytest.raises(Refused, match="too long"):
+            group.post(b"y")
+
+
+def test_posts_to_an_older_daemon_are_multicasts(client: BlockingClient, daemon: FakeDaemon) -> None:
+    echo_group(daemon)
+    daemon.on("ping", {"time": 1.0})
+    group = client.join(b"g")
+    group.post(b"x")
+    client.settle()
+    assert ("cpg_multicast", {"group": b"g", "data": b"x", "guarantee": "agreed"}) in daemon.seen
+
+
+def test_events_are_read_while_a_post_waits(daemon: FakeDaemon) -> None:
+    """A daemon that takes nothing before its events are read."""
+    offer_quiet(daemon)
+    go_on = threading.Event()
+
+    def multicast(connection: FakeConnection, ident: int, arguments: Frame) -> object:
+        if arguments["data"] == b"first":
+            for _ in range(40):
+                connection.event(1, "deliver", {"group": b"g", "nodeid": 1, "pid": 1, "data": bytes(100_000)})
+            go_on.wait(5.0)
+        return SILENCE
+
+    daemon.handlers["cpg_multicast"] = multicast
+    with blocking.connect(daemon.path, timeout_s=5.0) as client:
+        group = client.join(b"g")
+        group.post(b"first")
+        with pytest.raises(TryAgain):
+            post_often(group, 1000)
+        go_on.set()
+        client.settle()
+        events = [group.next_event(5.0) for _ in range(41)]
+    assert sum(isinstance(event, Delivered) for event in events) == 40
+
+
+def test_daemon_that_ends_while_a_post_waits(daemon: FakeDaemon) -> None:
+    offer_quiet(daemon)
+
+    def multicast(connection: FakeConnection, ident: int, arguments: Frame) -> object:
+        connection.close("the daemon stops")
+        return SILENCE
+
+    daemon.handlers["cpg_multicast"] = multicast
+    with blocking.connect(daemon.path, timeout_s=5.0) as client:
+        group = client.join(b"g")
+        with pytest.raises(CutOff, match="the daemon stops"):
+            post_often(group, 10_000)
 
 
 def test_multicast_gives_up_at_its_timeout(client: BlockingClient, daemon: FakeDaemon) -> None:

@@ -144,6 +144,32 @@ async def test_multicast_waits_for_ready(daemon: FakeDaemon, monkeypatch: pytest
     assert refusals == 0
 
 
+async def test_posts_are_not_waited_for_and_refusals_are_told(daemon: FakeDaemon) -> None:
+    hello = {"protocol": 1, "server": "totemd", "version": "1", "nodeid": 1, "cluster_name": "lab"}
+    daemon.greet = lambda _: {"hello": {**hello, "incarnation": "a1", "features": ["quiet"]}}
+    daemon.on("ping", {"time": 1.0})
+    daemon.handlers["cpg_multicast"] = lambda connection, ident, arguments: SILENCE
+    async with open_client(daemon.path) as client, client.join(b"g") as group:
+        for number in range(100):
+            await group.post(b"%d" % number)
+        await client.settle()
+        posted = [given["data"] for do, given in daemon.seen if do == "cpg_multicast"]
+        assert posted == [b"%d" % number for number in range(100)]
+        daemon.on("cpg_multicast", FakeRefusal("too_big", "too long"))
+        await group.post(b"x")
+        with pytest.raises(Refused, match="too long"):
+            await client.settle()
+        await client.settle()
+
+
+async def test_posts_to_an_older_daemon_are_multicasts(daemon: FakeDaemon) -> None:
+    daemon.on("ping", {"time": 1.0})
+    async with open_client(daemon.path) as client, client.join(b"g") as group:
+        await group.post(b"x", safe=True)
+        await client.settle()
+    assert ("cpg_multicast", {"group": b"g", "data": b"x", "guarantee": "safe"}) in daemon.seen
+
+
 async def test_multicast_has_the_callers_deadline(daemon: FakeDaemon) -> None:
     daemon.on("cpg_multicast", FakeRefusal("try_again"))
     async with open_client(daemon.path) as client, client.join("g") as group:

@@ -44,8 +44,9 @@ def test_any_packets_are_delivered_alike(heard: list[tuple[int, bytes, int]]) ->
 @given(
     messages=st.lists(st.tuples(st.binary(max_size=300), st.integers(0, 5000)), max_size=20),
     capacity=st.integers(3, 40),
+    fill=st.booleans(),
 )
-def test_a_batch_is_queued_as_one_by_one(messages: list[tuple[bytes, int]], capacity: int) -> None:
+def test_a_batch_is_queued_as_one_by_one(messages: list[tuple[bytes, int]], capacity: int, fill: bool) -> None:
     (one, ring, by_one), (many, other, by_many) = synchronized_layer(capacity), synchronized_layer(capacity)
     count = 0
     for head, size in messages:
@@ -53,8 +54,8 @@ def test_a_batch_is_queued_as_one_by_one(messages: list[tuple[bytes, int]], capa
             break
         count += 1
     heads, data = [head for head, _ in messages], [memoryview(bytes(size)) for _, size in messages]
-    queued = many.multicast_all(heads, data)
-    assert queued <= count
+    queued = many.multicast_all(heads, data, fill=fill)
+    assert queued == count if fill else queued <= count
     for head, piece in zip(heads[queued:count], data[queued:count], strict=True):
         assert many.multicast(SERVICE_GROUP, head + piece)
     for groups, queue in ((one, ring), (many, other)):

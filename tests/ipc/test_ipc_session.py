@@ -28,6 +28,7 @@ def test_hello_tells_who_the_daemon_is() -> None:
                 "nodeid": 1,
                 "cluster_name": "lab",
                 "incarnation": "a1b2",
+                "features": ["quiet"],
             }
         }
     ]

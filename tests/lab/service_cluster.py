@@ -65,7 +65,7 @@ class FakeHost:
         self.safe.append(safe)
         return True
 
-    def multicast_all(self, heads: Sequence[bytes], data: Sequence[Buffer]) -> int:
+    def multicast_all(self, heads: Sequence[bytes], data: Sequence[Buffer], *, fill: bool) -> int:
         count = 0
         for head, piece in zip(heads, data, strict=True):
             if not self.multicast(head + piece):

@@ -169,6 +169,34 @@ async def test_requests_beyond_one_turn_are_all_answered(daemon: Daemon) -> None
 
 
 @pytest.mark.trio
+async def test_quiet_multicasts_are_taken_as_the_ring_takes_them(daemon: Daemon) -> None:
+    """More than the send queue holds: none is lost, none overtakes another, and others are served meanwhile."""
+    count, size = 600, 4000
+    await daemon.operational()
+    daemon.node.ring.core.queue_max = daemon.node.groups._queue_size = 60
+    client, other = await daemon.connect(), await daemon.connect()
+    await client.ask("cpg_join", group="g")
+
+    def multicast(number: int) -> bytes:
+        given = {"group": b"g", "data": number.to_bytes(4, "big") + bytes(size), "guarantee": "agreed", "quiet": True}
+        return encode_frame({"id": 0, "do": "cpg_multicast", "with": given})
+
+    seen: list[int] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.stream.send_all, b"".join(map(multicast, range(count))))
+        with trio.fail_after(4 * WAIT_S):
+            while len(seen) < count:
+                frame = await client.take()
+                assert "error" not in frame
+                if frame.get("event") == "deliver":
+                    seen.append(int.from_bytes(frame["data"]["data"][:4], "big"))
+                    if len(seen) % 100 == 0:
+                        await other.ask("ping")
+    assert seen == list(range(count))
+    assert daemon.node.groups.stats.messages_refused, "there was no room at times"
+
+
+@pytest.mark.trio
 async def test_client_that_goes_in_the_middle_of_a_frame(daemon: Daemon) -> None:
     client = await daemon.connect()
     await client.stream.send_all(b"\0\0\1\0half")

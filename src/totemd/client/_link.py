@@ -15,8 +15,9 @@ from typing import Any, Protocol, TypeVar
 
 import trio
 
-from totemd.client.errors import CannotConnect, ConnectionLost, ProtocolError, TotemdClientError, TryAgain
+from totemd.client.errors import CannotConnect, ConnectionLost, ProtocolError, Refused, TotemdClientError, TryAgain
 from totemd.client.protocol import (
+    POST,
     QUEUED_BYTES_MAX,
     QUEUED_BYTES_PAUSE,
     ClientProtocol,
@@ -105,6 +106,8 @@ class Link:
         self._stream = stream
         self._protocol = protocol
         self._backlog = backlog
+        self.refused: Refused | None = None
+        """Why a post was refused, until somebody is told."""
         self._waiters: dict[int, _Waiter] = {}
         self._impatient = 0
         self._outbox_in, self._outbox_out = trio.open_memory_channel[bytes](OUTBOX_FRAMES)
@@ -162,12 +165,34 @@ class Link:
             with trio.move_on_after(READY_POLL_S), self.reading():
                 await ready.wait()
 
-    async def _exchange(self, frame: bytes, waiter: _Waiter) -> None:
+    async def post(self, request: Request[None]) -> None:
+        """Send `request`, which has no reply but a refusal. Waits while the daemon takes no more."""
+        self.tell_refusal()
+        if self.failure is not None:
+            raise self.failure
+        with self.reading():
+            await self._send(self._protocol.post(request))
+
+    @property
+    def may_post(self) -> bool:
+        """Whether the daemon knows quiet multicasts."""
+        return self._protocol.may_post
+
+    def tell_refusal(self) -> None:
+        """Raise what a post was refused with, once."""
+        refused, self.refused = self.refused, None
+        if refused is not None:
+            raise refused
+
+    async def _send(self, frame: bytes) -> None:
         try:
             await self._outbox_in.send(frame)
         except trio.BrokenResourceError:
             assert self.failure is not None
             raise self.failure from None
+
+    async def _exchange(self, frame: bytes, waiter: _Waiter) -> None:
+        await self._send(frame)
         await waiter.bell.wait()
         if waiter.reply is None:
             assert self.failure is not None
@@ -186,7 +211,11 @@ class Link:
     async def _write(self) -> None:
         try:
             async for frame in self._outbox_out:
-                await self._stream.send_all(frame)
+                frames = [frame]
+                with suppress(trio.WouldBlock):
+                    while True:
+                        frames.append(self._outbox_out.receive_nowait())
+                await self._stream.send_all(b"".join(frames))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             # The read task meets the same end and knows the daemon's reason for it.
             await trio.sleep(math.inf)
@@ -216,6 +245,8 @@ class Link:
             if waiter is not None:
                 waiter.reply = incoming
                 waiter.bell.set()
+            elif incoming.id == POST and incoming.error is not None:
+                self.refused = self.refused or incoming.error
         elif isinstance(incoming, Pushed):
             sink = self.sinks.get(incoming.of)
             if sink is not None:

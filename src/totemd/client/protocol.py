@@ -20,6 +20,12 @@ from totemd.record import record
 
 PROTOCOL_VERSION: Final = 1
 
+POST: Final = 0
+"""The id of all requests that have no reply."""
+
+QUIET: Final = "quiet"
+"""The daemon's word for multicasts without a reply."""
+
 DEFAULT_SOCKET: Final = "/run/totemd/totemd.sock"
 SOCKET_VARIABLE: Final = "TOTEMD_SOCKET"
 
@@ -82,13 +88,16 @@ class ClientProtocol:
         """A new id and the bytes to send; Refused (too_big) if the request exceeds a frame."""
         request_id = self._next_id
         self._next_id += 1
-        try:
-            frame = encode_frame({"id": request_id, "do": request.do, "with": request.arguments})
-        except BadFrame as error:
-            raise Refused("too_big", str(error)) from None
-        except (OverflowError, ValueError, TypeError) as error:
-            raise Refused("bad_request", f"{request.do}: {error}") from None
-        return request_id, frame
+        return request_id, _encode(request_id, request)
+
+    def post(self, request: Request[None]) -> bytes:
+        """The bytes of a request that has no reply but a refusal, which comes with the id POST; else as `request`."""
+        return _encode(POST, request)
+
+    @property
+    def may_post(self) -> bool:
+        """Whether the daemon knows quiet multicasts."""
+        return self.welcome is not None and QUIET in self.welcome.features
 
     def append(self, data: bytes) -> None:
         """Take bytes that came from the socket."""
@@ -152,6 +161,15 @@ class ClientProtocol:
         if not isinstance(of, int):
             raise ProtocolError(f"event {name!r} does not say which subscription it is of")
         return Pushed(of, event, size_bytes + EVENT_COST_BYTES)
+
+
+def _encode(request_id: int, request: Request[Any]) -> bytes:
+    try:
+        return encode_frame({"id": request_id, "do": request.do, "with": request.arguments})
+    except BadFrame as error:
+        raise Refused("too_big", str(error)) from None
+    except (OverflowError, ValueError, TypeError) as error:
+        raise Refused("bad_request", f"{request.do}: {error}") from None
 
 
 def _error(value: object) -> Refused:

@@ -22,6 +22,8 @@ class Welcome:
     nodeid: NodeId
     cluster_name: str
     incarnation: str
+    features: tuple[str, ...] = ()
+    """Words for what this daemon has beyond the first of its protocol's version: "quiet"."""
 
 
 @record
@@ -262,6 +264,7 @@ def decode_welcome(value: object) -> Welcome:
         nodeid=_get(fields, "nodeid", int),
         cluster_name=_text(fields, "cluster_name"),
         incarnation=_get(fields, "incarnation", str),
+        features=tuple(map(str, _list(fields, "features"))),
     )
 
 

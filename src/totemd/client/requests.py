@@ -82,6 +82,12 @@ def cpg_multicast(group: str | bytes, data: bytes, *, safe: bool) -> Request[Non
     return Request("cpg_multicast", arguments, records.nothing)
 
 
+def cpg_post(group: str | bytes, data: bytes, *, safe: bool) -> Request[None]:
+    """A multicast that has no reply but a refusal, and waits in the daemon while there is no room for it."""
+    arguments = {**cpg_multicast(group, data, safe=safe).arguments, "quiet": True}
+    return Request("cpg_multicast", arguments, records.nothing)
+
+
 def cpg_members(group: str | bytes) -> Request[tuple[GroupMember, ...]]:
     return Request("cpg_members", {"group": _name(group)}, records.decode_group_members)
 

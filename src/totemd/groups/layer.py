@@ -130,10 +130,11 @@ class Groups:
             self.stats.messages_refused += 1
         return accepted
 
-    def multicast_all(self, heads: Sequence[bytes], data: Sequence[Buffer]) -> int:
+    def multicast_all(self, heads: Sequence[bytes], data: Sequence[Buffer], *, fill: bool) -> int:
         """Send messages, each a head and data, to SERVICE_GROUP on every member, in agreed order, as `multicast` does
-        it; gives how many. It stops before the first that finds no room, or the queue CRITICAL, or synchronization
-        going on, and leaves it to `multicast` to say what becomes of that. None may be longer than MESSAGE_SIZE_MAX."""
+        it; gives how many. It stops before the first that finds no room (or, if it shall not `fill` the queue, finds it
+        CRITICAL), or synchronization going on, and leaves it to `multicast` to say what becomes of that. None may be
+        longer than MESSAGE_SIZE_MAX."""
         ring, packer, per_packet = self._ring, self._packer, self._per_packet
         if not self._synchronized or not self._has_turn():
             return 0
@@ -151,7 +152,7 @@ class Groups:
                 for payload in payloads:
                     self._submit(payload)
                 available = ring.send_queue_free - _SPARE_PACKETS
-                if self.queue_level is QueueLevel.CRITICAL:
+                if not fill and self.queue_level is QueueLevel.CRITICAL:
                     break
         if count:
             self.stats.messages_sent += count

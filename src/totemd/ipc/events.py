@@ -5,7 +5,7 @@ from typing import Final
 import msgpack
 
 from totemd.config.model import CmapEntry, CmapType
-from totemd.ids import RingId
+from totemd.ids import NodeId, RingId
 from totemd.services.cmap import CmapChanged, TrackKind
 from totemd.services.cpg import (
     CpgChange,
@@ -132,6 +132,12 @@ class DeliverEncoder:
             self._encoded = _pack({"group": event.group, "nodeid": event.nodeid, "pid": event.pid, "data": event.data})
             self._last = event
         return self._encoded
+
+
+def deliver_head(group: bytes, nodeid: NodeId, pid: int, size_bytes: int) -> bytes:
+    """The same value up to its data's bytes, of which there are so many."""
+    whole: bytes = _pack({"group": group, "nodeid": nodeid, "pid": pid, "data": bytes(size_bytes)})
+    return whole[: len(whole) - size_bytes]
 
 
 def deliver_prefix(ident: int) -> bytes:

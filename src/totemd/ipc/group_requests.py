@@ -1,13 +1,15 @@
 """Requests about process groups: cpg_join, cpg_leave, cpg_multicast, cpg_members, cpg_groups."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from totemd.errors import Code, ServiceError
-from totemd.ipc.arguments import BYTES, U32_MAX, Argument, Arguments, choice, integer
+from totemd.ipc.arguments import BOOLEAN, BYTES, U32_MAX, Argument, Arguments, choice, integer
 from totemd.ipc.events import member_map
 from totemd.ipc.frames import Frame
 from totemd.ipc.subscriptions import GroupSubscription
 from totemd.ipc.table import Request
+from totemd.limits import CPG_DATA_MAX
 from totemd.services.cpg import EndpointState
 
 if TYPE_CHECKING:
@@ -71,6 +73,44 @@ def multicast_at_once(session: "Session", frame: Frame) -> bool:
     return False
 
 
+def is_quiet(frame: Frame) -> bool:
+    """Whether a request is a multicast that has no reply when it is queued, and waits when it cannot be."""
+    given = frame.get("with")
+    return type(given) is dict and given.get("quiet") is True and frame.get("do") == "cpg_multicast"
+
+
+def multicast_together(session: "Session", frames: Sequence[Frame]) -> int:
+    """Queue quiet multicasts that stand at the beginning, as far as they are for one group, in agreed order, all right
+    and have room; how many. The next one goes the way that explains."""
+    group = frames[0]["with"].get("group")
+    endpoint = session.groups.get(group) if type(group) is bytes else None
+    if endpoint is None:
+        return 0
+    found = []
+    for frame in frames:
+        given = frame.get("with")
+        if type(given) is not dict or not _is_plain(frame, given) or given.get("group") != group:
+            break
+        found.append(given["data"])
+    return session.services.cpg.multicast_all(endpoint, found) if found else 0
+
+
+def _is_plain(frame: Frame, given: Frame) -> bool:
+    """Whether a request is a quiet multicast without anything to explain."""
+    ident, data = frame.get("id"), given.get("data")
+    return (
+        len(frame) == 3
+        and len(given) == 4
+        and given.get("quiet") is True
+        and given.get("guarantee") == "agreed"
+        and frame.get("do") == "cpg_multicast"
+        and type(ident) is int
+        and 0 <= ident <= U32_MAX
+        and type(data) is bytes
+        and len(data) <= CPG_DATA_MAX
+    )
+
+
 def _members(session: "Session", ident: int, given: Arguments) -> object:
     return {"members": [member_map(member) for member in session.services.cpg.members(given["group"])]}
 
@@ -96,7 +136,12 @@ GROUP_REQUESTS = (
     Request("cpg_leave", (_GROUP,), _leave),
     Request(
         "cpg_multicast",
-        (_GROUP, Argument("data", BYTES), Argument("guarantee", choice("agreed", "safe"), False, "agreed")),
+        (
+            _GROUP,
+            Argument("data", BYTES),
+            Argument("guarantee", choice("agreed", "safe"), False, "agreed"),
+            Argument("quiet", BOOLEAN, False, False),
+        ),
         _multicast,
     ),
     Request("cpg_members", (_GROUP,), _members),

@@ -49,6 +49,8 @@ class Services:
         self.deliver_encoder = DeliverEncoder()
         self.waiting: dict[Session, None] = {}
         """Sessions that got try_again and no "ready" since, in the order of asking."""
+        self.resumable: dict[Session, None] = {}
+        """Sessions that were blocked, and are to be resumed: the shell takes them out of here."""
         self.with_output: dict[Session, None] = {}
         """Sessions that have had something to write since the shell looked: it takes them out of here."""
 

@@ -4,8 +4,12 @@
                                                                         |
     shell: bytes to write <-- take_output() <-- outbox <-- replies, subscriptions' events
 
+A quiet multicast that finds no room waits here, and everything behind it: the session is `blocked`, and stands in
+`Services.resumable` when it is worth another try.
+
 The shell's duties: give it every byte read, in order; write what `take_output` returns, in order, and report it with
-`written`; while `has_pending_input`, read nothing more from this client but call `resume` on its next turn; once
+`written`; while `has_pending_input`, read nothing more from this client but call `resume` on its next turn; while it is
+`blocked`, read nothing either, and call `resume` when it is resumable; once
 `closing` is set, write what the socket takes without waiting for it, close, and call `closed` exactly as after the peer
 went away (not from within a service's push).
 
@@ -13,12 +17,13 @@ Whatever a client sends, nothing is raised here: a request that is wrong gets an
 frame end the connection, each with a text that says why (protocol/, chapter "Native socket").
 """
 
+from collections import deque
 from typing import Final
 
 from totemd.errors import BadFrame, Code, ServiceError
 from totemd.ipc.arguments import IDENT, BadRequest, check_arguments, shown
 from totemd.ipc.frames import Frame, FrameDecoder, encode_frame
-from totemd.ipc.group_requests import multicast_at_once
+from totemd.ipc.group_requests import is_quiet, multicast_at_once, multicast_together
 from totemd.ipc.outbox import Outbox
 from totemd.ipc.ports import Credentials
 from totemd.ipc.requests import find_request
@@ -28,6 +33,9 @@ from totemd.ipc.table import LATER
 from totemd.limits import SUBSCRIPTIONS_MAX
 
 PROTOCOL_VERSION: Final = 1
+
+FEATURES: Final = ("quiet",)
+"""What a client may use that older servers of this version do not know."""
 
 FRAMES_PER_TURN_MAX: Final = 256
 """Frames handled before other clients and the ring get their turn."""
@@ -52,6 +60,10 @@ class Session:
         """By the id of the request that subscribed; those in `groups` too."""
         self.groups: dict[bytes, GroupSubscription] = {}
         self.shutdown_caller = ShutdownCaller()
+        self._held: deque[Frame] = deque()
+        """A quiet multicast that waits for room, and the requests behind it."""
+        self._owes_ready = False
+        """Whether a request was refused with try_again since the last "ready"."""
         self._later: set[int] = set()
         """Requests that will be answered later."""
         self._decoder = FrameDecoder()
@@ -67,7 +79,12 @@ class Session:
     @property
     def has_pending_input(self) -> bool:
         """True: whole frames are waiting for `resume`."""
-        return self.closing is None and self._decoder.has_frame
+        return self.closing is None and not self._held and self._decoder.has_frame
+
+    @property
+    def blocked(self) -> bool:
+        """True: nothing is handled until there is room for a quiet multicast."""
+        return bool(self._held)
 
     @property
     def greeted(self) -> bool:
@@ -88,24 +105,27 @@ class Session:
         """Take bytes that the client sent, and handle up to FRAMES_PER_TURN_MAX requests."""
         if self.closing is None:
             self._decoder.append(data)
-            self.resume()
+            if not self._held:
+                self.resume()
 
     def resume(self) -> None:
         """Handle more of what has been received already."""
-        for _ in range(FRAMES_PER_TURN_MAX):
-            if self.closing is not None:
+        frames, self._held = self._held, deque()
+        error: BadFrame | None = None
+        try:
+            while len(frames) < FRAMES_PER_TURN_MAX and (frame := self._decoder.take()) is not None:
+                frames.append(frame)
+        except BadFrame as broken:
+            error = broken
+        while frames and self.closing is None:
+            if not self._greeted:
+                self._greet(frames.popleft())
+            elif not self._take_some(frames):
+                # The decoder remembers what is wrong behind it.
+                self._held = frames
                 return
-            try:
-                frame = self._decoder.take()
-            except BadFrame as error:
-                self._fail("bad_frame", str(error))
-                return
-            if frame is None:
-                return
-            if self._greeted:
-                self._handle(frame)
-            else:
-                self._greet(frame)
+        if error is not None and self.closing is None:
+            self._fail("bad_frame", str(error))
 
     def take_output(self) -> list[bytes]:
         """Chunks to write, in order; report them with `written`."""
@@ -124,6 +144,8 @@ class Session:
             self.closing = "the client closed the connection"
         self.services.waiting.pop(self, None)
         self.services.with_output.pop(self, None)
+        self.services.resumable.pop(self, None)
+        self._held.clear()
         for subscription in list(self.subscriptions.values()):
             subscription.disconnect()
         self.subscriptions.clear()
@@ -137,8 +159,14 @@ class Session:
             self.closing = reason
 
     def queue_became_ready(self) -> None:
-        """What got try_again may be tried again."""
-        self.event(0, "ready", {})
+        """What got try_again, or waits here, may be tried again."""
+        if self._owes_ready:
+            self._owes_ready = False
+            self.event(0, "ready", {})
+        if self._held:
+            self.services.resumable[self] = None
+            # So that somebody looks.
+            self.services.with_output[self] = None
 
     # -- the handlers' and subscriptions' side -----------------------------------------------------------------------
 
@@ -221,19 +249,37 @@ class Session:
             "nodeid": node.nodeid,
             "cluster_name": node.cluster_name,
             "incarnation": node.incarnation,
+            "features": FEATURES,
         }
         return self._send({"hello": greeting})
 
     def _refuse_protocol(self, message: str) -> None:
         self._fail("protocol", message, supported=[PROTOCOL_VERSION])
 
-    def _handle(self, frame: Frame) -> None:
+    def _take_some(self, frames: deque[Frame]) -> bool:
+        """Handle one request, or quiet multicasts that stand together; False: the first must wait for room."""
+        if not is_quiet(frames[0]):
+            self._handle(frames.popleft())
+            return True
+        for _ in range(multicast_together(self, frames)):
+            frames.popleft()
+        if not frames or not is_quiet(frames[0]):
+            return True
+        if self._handle(frames[0]):
+            frames.popleft()
+            return True
+        return False
+
+    def _handle(self, frame: Frame) -> bool:
+        """False: this one must wait for room, and nothing has been done."""
         ident = frame.get("id")
         try:
             IDENT.convert(ident)
         except ValueError:
-            return self._fail("bad_frame", f'a request needs an "id", {IDENT.allowed}; this one has {shown(ident)}')
+            self._fail("bad_frame", f'a request needs an "id", {IDENT.allowed}; this one has {shown(ident)}')
+            return True
         assert type(ident) is int
+        quiet = is_quiet(frame)
         try:
             if frame.get("do") == "cpg_multicast" and multicast_at_once(self, frame):
                 value: object = {}
@@ -242,12 +288,17 @@ class Session:
         except ServiceError as error:
             if error.code is Code.TRY_AGAIN:
                 self.services.waiting[self] = None
-            return self.refuse_later(ident, error.code, str(error))
+                if quiet:
+                    return False
+                self._owes_ready = True
+            self.refuse_later(ident, error.code, str(error))
+            return True
         except BadRequest as error:
-            return self.refuse(ident, "bad_request", str(error))
-        if value is not LATER:
+            self.refuse(ident, "bad_request", str(error))
+            return True
+        if value is not LATER and not quiet:
             self.answer(ident, value)
-        return None
+        return True
 
     def _call(self, ident: int, frame: Frame) -> object:
         request = find_request(frame.get("do"))

@@ -6,11 +6,20 @@ service from within `push`.
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from totemd.ipc.events import cmap_map, deliver_prefix, fragment_map, members_map
+from totemd.ids import NodeId
+from totemd.ipc.events import cmap_map, deliver_head, deliver_prefix, fragment_map, members_map
 from totemd.ipc.frames import frame_head
 from totemd.limits import FRAME_SIZE_MAX
 from totemd.services.cmap import Cmap, CmapChanged, Statistics
-from totemd.services.cpg import CpgDelivered, CpgMembershipChanged, CpgPartialDelivered
+from totemd.services.cpg import (
+    CpgDelivered,
+    CpgMembershipChanged,
+    CpgPartialDelivered,
+    CpgRun,
+    McastHead,
+    RunListener,
+)
+from totemd.wire.cpg import MCAST_OVERHEAD
 
 if TYPE_CHECKING:
     from totemd.ipc.session import Session
@@ -26,7 +35,7 @@ class Subscription(Protocol):
         """Stop hearing; the client is gone, or wants no more of it."""
 
 
-class GroupSubscription:
+class GroupSubscription(RunListener):
     """A process in a group: what the cpg service calls an endpoint."""
 
     def __init__(self, session: "Session", ident: int, group: bytes, pid: int) -> None:
@@ -46,6 +55,27 @@ class GroupSubscription:
                 self._session.end_group(self._ident, self)
         elif type(event) is CpgPartialDelivered:
             self._session.event(self._ident, "fragment", fragment_map(event))
+
+    def push_run(self, run: CpgRun) -> None:
+        """Queue the events of messages that came together."""
+        if run.heads[0].size > JOINED_BYTES_MAX:
+            for event in run.events():
+                self._deliver(event)
+            return
+        parts = []
+        last, begin = None, b""
+        for head, body in zip(run.heads, run.bodies, strict=True):
+            if head is not last:
+                last, begin = head, self._beginning(head, run.nodeid)
+            parts.append(begin)
+            parts.append(body[MCAST_OVERHEAD:])
+        self._session.send_chunks(b"".join(parts))
+
+    def _beginning(self, head: McastHead, nodeid: NodeId) -> bytes:
+        """What precedes the data in a frame."""
+        if not head.mapped:
+            head.mapped = deliver_head(head.group, nodeid, head.pid, head.size)
+        return frame_head(len(self._prefix) + len(head.mapped) + head.size) + self._prefix + head.mapped
 
     def disconnect(self) -> None:
         """The process is gone: it leaves its group."""

@@ -41,9 +41,9 @@ class ServiceHost:
             node.refused = True
         return accepted
 
-    def multicast_all(self, heads: Sequence[bytes], data: Sequence[Buffer]) -> int:
+    def multicast_all(self, heads: Sequence[bytes], data: Sequence[Buffer], *, fill: bool) -> int:
         node = self._node
-        count = node.groups.multicast_all(heads, data)
+        count = node.groups.multicast_all(heads, data, fill=fill)
         if count:
             node.traffic.sent(heads[0], count)
         return count

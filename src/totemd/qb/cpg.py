@@ -85,7 +85,7 @@ class CpgFront(BatchFront, RunListener):
                 found.append(memoryview(message)[_MULTICAST_SIZE : _MULTICAST_SIZE + count])
             else:
                 break
-        return self._cpg.multicast_all(self, found) if found else 0
+        return self._cpg.multicast_all(self, found, fill=False) if found else 0
 
     def close(self) -> None:
         self._iterations.clear()

@@ -74,9 +74,9 @@ class Host(Protocol):
 class BatchHost(Host, Protocol):
     """What it offers to a service that has many messages at once."""
 
-    def multicast_all(self, heads: Sequence[bytes], data: Sequence[Buffer]) -> int:
+    def multicast_all(self, heads: Sequence[bytes], data: Sequence[Buffer], *, fill: bool) -> int:
         """Queue service messages of one kind, each a head and data, in agreed order; how many of them, from the first
-        on. What stopped it is told by `multicast` of the next."""
+        on. Without `fill` it leaves some room in the queue. What stopped it is told by `multicast` of the next."""
 
 
 class Service(Protocol):

@@ -44,6 +44,8 @@ class Connection:
         self.unwritten = bytearray()
         self.wants_to_write = trio.Event()
         self.broken = False
+        self.watched = False
+        """Whether its descriptor is in the epoll."""
         self.reading = trio.CancelScope()
         """Cancelled when no more is to be read: the client may be silent for ever."""
 
@@ -122,7 +124,12 @@ class Clients:
 
     def flush(self) -> None:
         """Write what sessions have for their clients."""
-        with_output = self._node.front.with_output
+        front = self._node.front
+        if front.resumable:
+            for session in front.resumable:
+                self._unfinished[self._by_session[session]] = None
+            front.resumable.clear()
+        with_output = front.with_output
         if not with_output:
             return
         for session in with_output:
@@ -164,17 +171,30 @@ class Clients:
     def _handle(self, connection: Connection, data: bytes) -> None:
         session = connection.session
         self._node.session_receive(session, data, trio.current_time())
+        if session.blocked is connection.watched:
+            self._watch(connection, on=not session.blocked)
         if session.has_pending_input:
             self._unfinished[connection] = None
         elif session.closing is not None:
             connection.reading.cancel()
         self._pump()
 
+    def _watch(self, connection: Connection, *, on: bool) -> None:
+        """Hear more of a connection, or nothing for now; before its hello its task listens."""
+        if not connection.session.greeted or connection.watched is on:
+            return
+        connection.watched = on
+        if on:
+            self.by_descriptor[connection.socket.fileno()] = connection
+            self._epoll.register(connection.socket.fileno(), select.EPOLLIN)
+        else:
+            del self.by_descriptor[connection.socket.fileno()]
+            self._epoll.unregister(connection.socket.fileno())
+
     def _forget(self, connection: Connection) -> None:
         """Hear no more of a connection: its task ends it."""
         self._unfinished.pop(connection, None)
-        if self.by_descriptor.pop(connection.socket.fileno(), None) is not None:
-            self._epoll.unregister(connection.socket.fileno())
+        self._watch(connection, on=False)
 
     async def drain(self) -> None:
         """Give clients a moment to read their last events."""
@@ -241,8 +261,6 @@ class Clients:
                 return
             self._handle(connection, data)
         connection.reading.deadline = inf
-        self.by_descriptor[connection.socket.fileno()] = connection
-        self._epoll.register(connection.socket.fileno(), select.EPOLLIN)
         await trio.sleep_forever()
 
     async def _write(self, connection: Connection) -> None:

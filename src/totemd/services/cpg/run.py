@@ -19,7 +19,7 @@ HEADS_MAX: Final = 1024
 class McastHead:
     """What the bytes in front of a message's data say."""
 
-    __slots__ = ("encoded", "group", "pid", "size")
+    __slots__ = ("encoded", "group", "mapped", "pid", "size")
 
     def __init__(self, group: bytes, pid: int, size: int) -> None:
         self.group = group
@@ -27,7 +27,8 @@ class McastHead:
         self.size = size
         """Of the data, bytes."""
         self.encoded = b""
-        """Whatever the front for libcpg makes of it, to be remembered beside it."""
+        self.mapped = b""
+        """Whatever the front for libcpg, and that of the native socket, make of it, to be remembered beside it."""
 
 
 class McastHeads:

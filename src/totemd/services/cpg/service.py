@@ -147,9 +147,10 @@ class Cpg:
         message = wire.Mcast(process.group, process.pid, self._host.nodeid, 0, data)
         self._multicast(wire.encode_mcast(message), safe=safe)
 
-    def multicast_all(self, endpoint: Listener, data: Sequence[Buffer]) -> int:
+    def multicast_all(self, endpoint: Listener, data: Sequence[Buffer], *, fill: bool = True) -> int:
         """Send messages in agreed order, each of at most CPG_DATA_MAX bytes; gives how many of them, from the first on,
-        are queued. `multicast` says what is the matter with the next."""
+        are queued. Without `fill` it stops when the queue is nearly full. `multicast` says what is the matter with the
+        next."""
         process = self._local.of(endpoint)
         if process is None or process.state not in _SPEAKING or self._host.sync_in_progress:
             return 0
@@ -160,7 +161,7 @@ class Cpg:
                 process.head = wire.encode_mcast_head(process.group, process.pid, self._host.nodeid, size)
                 process.head_size = size
             heads.append(process.head)
-        return self._host.multicast_all(heads, data)
+        return self._host.multicast_all(heads, data, fill=fill)
 
     def partial_multicast(
         self, endpoint: Listener, fragment: bytes, kind: CpgFragment, total: int, *, safe: bool = False
