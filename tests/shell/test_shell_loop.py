@@ -29,6 +29,7 @@ class Bare:
         self.data_descriptor = -1
         self.epoll.register(self.token_descriptor, select.EPOLLIN)
         self.by_descriptor: dict[int, object] = {}
+        self.unsent: list[bytes] = []
         self.with_output: dict[object, None] = {}
         self.unannounced: dict[object, None] = {}
         self.busy = False

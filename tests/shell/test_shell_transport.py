@@ -1,5 +1,6 @@
 """The ring's datagrams over real sockets on this machine's loopback."""
 
+import errno
 import os
 import select
 import socket
@@ -14,9 +15,10 @@ from totemd.config import Configuration
 from totemd.errors import MachineError
 from totemd.ids import RingId
 from totemd.node.arrival import Datagram
+from totemd.shell import transport as transport_module
 from totemd.shell.addresses import address_is_up
 from totemd.shell.transport import BATCH_MAX, Transport
-from totemd.wire.packets import OrfToken, encode_orf_token
+from totemd.wire.packets import OrfToken, PacketType, encode_orf_token
 from totemd_lab.ring import free_udp_port
 
 WAIT_S = 5.0
@@ -272,3 +274,64 @@ def test_new_nodelist_is_sent_to(ends: Ends, port: int) -> None:
     first.configure(old)
     first.broadcast(b"to all")
     assert ends.receive(second, 1) == [(b"to all", ADDRESSES[0])]
+
+
+def packets(count: int) -> list[bytes]:
+    """Of a visit of the token: full ones, and one that is not."""
+    head = bytes((0, 0, 0, PacketType.MCAST))
+    return [head + number.to_bytes(4, "big") + bytes(1464) for number in range(count)] + [head + b"last"]
+
+
+@pytest.mark.parametrize("kind", ["udp", "udpu"])
+def test_multicasts_of_one_visit_arrive_as_they_were(ends: Ends, port: int, kind: str) -> None:
+    first, second, third = (ends.open(configuration) for configuration in configurations(port, kind))
+    sent = packets(100)
+    for data in sent:
+        first.broadcast(data, more=True)
+    first.flush()
+    for other in (second, third):
+        assert ends.receive(other, len(sent)) == [(data, ADDRESSES[0]) for data in sent]
+    assert first.send_errors == {}
+
+
+def test_multicasts_leave_before_the_token(ends: Ends, port: int) -> None:
+    first, second, _ = (ends.open(configuration) for configuration in configurations(port, "udpu"))
+    first.broadcast(b"waits", more=True)
+    first.unicast(2, b"token")
+    assert [data for data, _ in ends.receive(second, 2)] == [b"waits", b"token"]
+
+
+@pytest.mark.parametrize("kind", ["udp", "udpu"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.EOPNOTSUPP])
+def test_who_refuses_gets_them_one_by_one_for_good(
+    ends: Ends, port: int, kind: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def refuse(sock: socket.socket, run: list[bytes], target: tuple[str, int]) -> None:
+        asked.append(len(run))
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(transport_module, "send_together", refuse)
+    first, second, _ = (ends.open(configuration) for configuration in configurations(port, kind))
+    for _ in range(2):
+        sent = packets(10)
+        for data in sent:
+            first.broadcast(data, more=True)
+        first.flush()
+        assert [data for data, _ in ends.receive(second, len(sent))] == sent
+    assert len(asked) == 1
+    assert first.send_errors == {}
+
+
+def test_lost_datagrams_are_counted_each(ends: Ends, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(sock: socket.socket, run: list[bytes], target: tuple[str, int]) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(transport_module, "send_together", refuse)
+    first = ends.open(configurations(port, "udp")[0])
+    for data in packets(10):
+        first.broadcast(data, more=True)
+    first.flush()
+    assert first.send_errors == {"Operation not permitted": 11}
+    assert [reason for _, reason in ends.refused] == ["Operation not permitted"]

@@ -204,6 +204,11 @@ class Node:
             self.now = now
             self.ring.use_token(now)
 
+    @property
+    def sends_more(self) -> bool:
+        """Whether a multicast that is being emitted may not be the last of this visit of the token."""
+        return self.ring.has_queued
+
     def next_deadline(self) -> float:
         """When `handle_timer` wants to be called; -inf for at once, inf for never."""
         deadline = self.ring.next_deadline()

@@ -141,7 +141,10 @@ class Daemon:
             if isinstance(effect, Unicast):
                 # The token: not a call more than must be.
                 self._transport.unicast(effect.nodeid, effect.data)
+            elif isinstance(effect, Broadcast):
+                self._transport.broadcast(effect.data, more=self._node.sends_more)
             else:
+                self._transport.flush()
                 self._perform(effect)
         elif len(self._pending) < PENDING_EFFECTS_MAX:
             self._pending.append(effect)
@@ -160,6 +163,7 @@ class Daemon:
     def _pump(self) -> None:
         """After each input: write to clients, and have the loop see when the node wants to be called."""
         self._node.use_token(trio.current_time())
+        self._transport.flush()
         self._qb.flush()
         self._clients.flush()
         self._loop.deadline_stale = True

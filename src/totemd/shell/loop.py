@@ -125,7 +125,8 @@ class Loop(trio.abc.Instrument):
     def _serve(self, timeout: float) -> bool:
         """Handle what comes until trio wants its turn. False: it knows of that by itself."""
         clock, poll = trio.current_time, self._epoll.poll
-        receive_token, pass_token = self._transport.receive_token, self._node.pass_plain_token
+        transport = self._transport
+        receive_token, pass_token = transport.receive_token, self._node.pass_plain_token
         output, events, qb, clients = self._node.front.with_output, self._qb.unannounced, self._qb, self._clients
         stalls = self._stalls
         if self._trio_descriptor < 0:
@@ -152,11 +153,11 @@ class Loop(trio.abc.Instrument):
             if ready:
                 if self._busy_poll_s:
                     self._spin_until = now + self._busy_poll_s
-                if ready[0][0] == self._transport.token_descriptor:
+                if ready[0][0] == transport.token_descriptor:
                     token = receive_token()
             # Most visits of the token end here.
             if token is not None and len(ready) == 1 and now < self._deadline and pass_token(*token, now):
-                if output or events:
+                if output or events or transport.unsent:
                     self._pump()
             else:
                 trio_ready = self._handle(ready, token, now)

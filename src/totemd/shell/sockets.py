@@ -11,6 +11,7 @@ from contextlib import suppress
 from totemd.config.model import TransportKind, TransportSettings
 from totemd.errors import MachineError
 from totemd.shell.addresses import interface_index
+from totemd.shell.segments import coalesce
 
 BUFFER_SIZE = 4 * 1024 * 1024
 """Asked of the kernel for each direction, bytes; a burst from every member must not overflow it."""
@@ -46,6 +47,7 @@ class RingSockets:
         self.token_receiver = self._socket(family, settings.local_address, settings.port)
         if settings.kind is TransportKind.UDPU:
             self.sender = self.token_receiver
+            coalesce(self.token_receiver)
             return
         self.sender = self._socket(family, settings.local_address, settings.port - 1)
         # The group's address is for all nodes of this machine; the others are this node's alone.
@@ -59,6 +61,8 @@ class RingSockets:
         else:
             self._multicast_ipv4(settings, group)
         self.multicast_target = (group, settings.port)
+        if self.multicast_receiver is not None:
+            coalesce(self.multicast_receiver)
 
     def _multicast_ipv4(self, settings: TransportSettings, group: str) -> None:
         own = socket.inet_aton(settings.local_address)

@@ -2,7 +2,7 @@
 
 Per wake-up: read a token, then drain the multicasts (all that was sent before that token is there by then, and must be
 handled before it), and hand everything to the node at once. The loop's epoll has both sockets, so that it costs one
-wait per token, not one per socket or packet.
+wait per token, not one per socket or packet. Multicasts of one visit of the token leave together.
 """
 
 import select
@@ -15,6 +15,7 @@ from totemd.config.model import Configuration, TransportKind
 from totemd.ids import NodeId
 from totemd.limits import DATAGRAM_SIZE_MAX
 from totemd.node.arrival import Datagram
+from totemd.shell.segments import CONTROL_SIZE, REFUSALS, SEGMENTS_MAX, can_segment, runs, send_together, split
 from totemd.shell.sockets import RingSockets
 from totemd.wire.packets import PacketType
 
@@ -23,7 +24,7 @@ TOKEN_SEQ_END: Final = 17
 """Where packets have their type, and the ordering token its seq (protocol/, chapter "Packets")."""
 
 BATCH_MAX: Final = 256
-"""Datagrams read from one socket per wake-up: clients and timers get their turn under any flood."""
+"""Datagrams read per wake-up, but for the rest of one call: clients and timers get their turn under any flood."""
 
 
 def _last_message(data: bytes) -> int:
@@ -47,6 +48,8 @@ class Transport:
         self.send_errors: Counter[str] = Counter()
         self._sockets = RingSockets(configuration.transport)
         self._epoll = epoll
+        self.unsent: list[bytes] = []
+        """Multicasts that `flush` sends."""
         self.token_descriptor = self.data_descriptor = -1
         """Of the sockets that datagrams come from (by udpu all come to the second); changed by `reopen`."""
         self._register()
@@ -70,6 +73,7 @@ class Transport:
         self._data_receiver = self._sockets.token_receiver
         if self._sockets.multicast_receiver is not None:
             self._token_receiver, self._data_receiver = self._data_receiver, self._sockets.multicast_receiver
+        self._together = can_segment(self._sockets.sender)
         self.token_descriptor = -1 if self._token_receiver is None else self._token_receiver.fileno()
         self.data_descriptor = self._data_receiver.fileno()
         for descriptor in (self.token_descriptor, self.data_descriptor):
@@ -92,10 +96,16 @@ class Transport:
 
     def receive_token(self) -> Datagram | None:
         """What waits on the socket for tokens alone, if there is one."""
-        datagrams: list[Datagram] = []
-        if self._token_receiver is not None:
-            self._drain(self._token_receiver, datagrams, 1)
-        return datagrams[0] if datagrams else None
+        if self._token_receiver is None:
+            return None
+        try:
+            data, source = self._token_receiver.recvfrom(DATAGRAM_SIZE_MAX)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            self.receive_errors[error.strerror or "error"] += 1
+            return None
+        return data, source[0].partition("%")[0]
 
     def receive(
         self,
@@ -117,32 +127,68 @@ class Transport:
             return [token], False
         datagrams = [] if token is None else [token]
         self._drained = True
-        return datagrams, self._drain(self._data_receiver, datagrams, BATCH_MAX)
+        return datagrams, self._drain(datagrams, BATCH_MAX)
 
-    def _drain(self, sock: socket.socket, into: list[Datagram], limit: int) -> bool:
-        receive = sock.recvfrom
-        for _ in range(limit):
+    def _drain(self, into: list[Datagram], limit: int) -> bool:
+        """Read messages until there are none, or `limit` or some more have been read. Whether there are none."""
+        receive = self._data_receiver.recvmsg
+        while len(into) < limit:
             try:
-                data, source = receive(DATAGRAM_SIZE_MAX)
+                data, control, _, source = receive(DATAGRAM_SIZE_MAX, CONTROL_SIZE)
             except BlockingIOError:
                 return True
             except OSError as error:
                 # An ICMP error of an earlier send, or the interface going down.
                 self.receive_errors[error.strerror or "error"] += 1
                 return True
-            into.append((data, source[0].partition("%")[0]))
+            address = source[0].partition("%")[0]
+            if control:
+                into += [(part, address) for part in split(data, control)]
+            else:
+                into.append((data, address))
         return False
 
-    def broadcast(self, data: bytes) -> None:
-        """To every other node."""
-        if self._settings.kind is TransportKind.UDP:
-            self._send(data, self._sockets.multicast_target)
-        else:
-            for target in self._others:
-                self._send(data, target)
+    def broadcast(self, data: bytes, *, more: bool = False) -> None:
+        """To every other node. `more`: another one may follow at once, and this one may wait for it until `flush` or a
+        unicast."""
+        self.unsent.append(data)
+        if not more or len(self.unsent) >= SEGMENTS_MAX:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send the multicasts that wait."""
+        datagrams = self.unsent
+        if not datagrams:
+            return
+        self.unsent = []
+        targets = [self._sockets.multicast_target] if self._settings.kind is TransportKind.UDP else self._others
+        for target in targets:
+            if len(datagrams) == 1:
+                self._send(datagrams[0], target)
+            else:
+                self._send_many(datagrams, target)
+
+    def _send_many(self, datagrams: list[bytes], target: tuple[str, int]) -> None:
+        for run in runs(datagrams):
+            if len(run) == 1 or not self._together or not self._send_run(run, target):
+                for data in run:
+                    self._send(data, target)
+
+    def _send_run(self, run: list[bytes], target: tuple[str, int]) -> bool:
+        """Send datagrams in one call; False if they must be sent one by one, as all from here on."""
+        try:
+            send_together(self._sockets.sender, run, target)
+        except OSError as error:
+            if error.errno in REFUSALS:
+                self._together = False
+                return False
+            self._lost(error, target, len(run))
+        return True
 
     def unicast(self, nodeid: NodeId, data: bytes) -> None:
         """To one node."""
+        if self.unsent:
+            self.flush()
         target = self._targets.get(nodeid)
         if target is not None:
             self._send(data, target)
@@ -151,7 +197,10 @@ class Transport:
         try:
             self._sockets.sender.sendto(data, target)
         except OSError as error:
-            # Lost, like on the wire; the ring repairs it or notices that it is alone.
-            reason = error.strerror or "error"
-            self.send_errors[reason] += 1
-            self._cannot_send(target[0], reason)
+            self._lost(error, target, 1)
+
+    def _lost(self, error: OSError, target: tuple[str, int], count: int) -> None:
+        # Like on the wire; the ring repairs it or notices that it is alone.
+        reason = error.strerror or "error"
+        self.send_errors[reason] += count
+        self._cannot_send(target[0], reason)

@@ -95,6 +95,11 @@ class Ring:
         core = self._core
         return 0 if core.state is State.LEFT else max(0, core.queue_max - len(core.current_queue()))
 
+    @property
+    def has_queued(self) -> bool:
+        """Whether packets wait to be sent."""
+        return bool(self._core.current_queue())
+
     # Inputs
 
     def start(self, now: float) -> None:
