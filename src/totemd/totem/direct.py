@@ -32,16 +32,19 @@ from totemd.wire.packets import (
 QUIET_S: Final = 0.005
 """How long messages that no rotation has shown may wait for more of them."""
 
-PACKETS_MAX: Final = 256
+PACKETS_MAX: Final = 512
 """Multicasts between two rotations: what every receiver's buffer holds."""
 
 RESTING_SEQ_MAX: Final = 0x70000000 - 2 * SEQUENCE_WINDOW
 """Near the end of the numbers the token only rotates: a visit then renews the ring."""
 
+BUSY_LAPS: Final = 4
+"""The token goes on rotating until so many rotations in a row had one sender at most."""
+
 ASKS_MAX: Final = 3
 """After so many without an answer the token is made to rotate."""
 
-HOPS_MAX: Final = 3
+HOPS_MAX: Final = 2
 """How often an ask is passed on."""
 
 US_PER_S: Final = 1_000_000
@@ -70,7 +73,8 @@ def note_visit(core: Core, target: int) -> int:
     direct.loan_out = direct.holding = direct.lent = False
     core.wanted = bool(core.current_queue())
     if core.ring.rep == core.me:
-        if in_force(core) and len(direct.senders) < 2:
+        direct.busy_laps = BUSY_LAPS if len(direct.senders) > 1 else max(0, direct.busy_laps - 1)
+        if in_force(core) and not direct.busy_laps:
             return DIRECT_LAP
         return 0 if target == DIRECT_LAP else target
     direct.asks.clear()
@@ -106,7 +110,7 @@ def _stays(core: Core, seq: int, aru: int, backlog: int) -> bool:
     if not direct.called or direct.cancelled or not in_force(core) or core.current_queue():
         return False
     if (
-        len(direct.senders) > 1
+        direct.busy_laps
         or backlog > core.parameters.max_messages_packets
         or not direct.lap_base <= aru <= seq <= RESTING_SEQ_MAX
         or seq > core.window.released + SEQUENCE_WINDOW // 2
@@ -125,7 +129,7 @@ def _keep(core: Core, data: bytes, seq: int, aru: int) -> None:
     core.token_copy = (core.successor(core.new_memb), data)
     core.heartbeat_deadline = inf
     direct.holder = core.me
-    direct.seq, direct.base = seq, min(seq, aru)
+    direct.seq, direct.base = seq, min(core.last_seq, aru)
     direct.lap_due = Lap.NONE
     direct.rest_end = core.now + core.parameters.token_hold_timeout_s
     core.hold_deadline = inf
@@ -136,7 +140,7 @@ def _keep(core: Core, data: bytes, seq: int, aru: int) -> None:
         direct.target = fields[1]
         direct.aru, direct.aru_addr = fields[4], fields[5]
         direct.backlog, direct.fcc, direct.retrans_flg = fields[8:11]
-        core.wanted = core.wanted or bool(direct.asks)
+        core.wanted = core.wanted or bool(direct.asks or direct.favourite)
 
 
 def _start_lap(core: Core, data: bytes, seq: int) -> None:
@@ -154,6 +158,8 @@ def release(core: Core) -> None:
     direct = core.direct
     if core.token_copy is None:
         return
+    if direct.lap_due is Lap.BUSY:
+        direct.busy_laps = BUSY_LAPS
     data = _made_anew(core) if direct.restable else core.token_copy[1]
     core.parked = False
     core.hold_deadline = inf
@@ -169,7 +175,7 @@ def _made_anew(core: Core) -> bytes:
     direct = core.direct
     target = direct.target
     if in_force(core):
-        target = 0 if direct.lap_due is Lap.BUSY else DIRECT_LAP
+        target = 0 if direct.busy_laps else DIRECT_LAP
     elif target == DIRECT_LAP:
         target = 0
     aru, aru_addr = direct.aru, direct.aru_addr
@@ -230,6 +236,8 @@ def _use(core: Core) -> None:
         _rotate(core)
     elif direct.asks:
         _give(core, next(iter(direct.asks)))
+    elif core.parked and direct.favourite:
+        _give(core, direct.favourite)
     elif sent or core.hold_deadline == inf:
         _set_rest_timer(core)
 
@@ -249,8 +257,9 @@ def _send(core: Core) -> int:
     seq, sent = send_queued(core, core.window, direct.seq, allowed, operational=True)
     core.aru = core.window.contiguous_from(core.aru)
     core.stats.direct_mcast_tx += sent
-    if core.parked:
+    if core.parked and sent:
         _account(core, seq)
+        direct.favourite = 0
     direct.seq = seq
     return sent
 
@@ -321,7 +330,7 @@ def _give(core: Core, nodeid: NodeId) -> None:
     direct.asks.clear()
     direct.holder = nodeid
     direct.loan_out = True
-    direct.given_seq, direct.given_token_seq = direct.seq, token_seq
+    direct.given_to, direct.given_seq, direct.given_token_seq = nodeid, direct.seq, token_seq
     core.stats.token_loan_tx += 1
     core.send_token(nodeid, encode_token_loan(loan))
     core.retransmit_deadline = core.now + core.parameters.token_retransmit_timeout_s / LOAN_RETRANSMITS
@@ -356,6 +365,8 @@ def handle_loan(core: Core, loan: TokenLoan) -> None:
     direct.lap_due = loan.lap
     if at_home:
         core.stats.token_return_rx += 1
+        alone = loan.sender == direct.given_to and loan.token_seq == (direct.given_token_seq + 1) & MASK
+        direct.favourite = loan.sender if alone and loan.seq > direct.given_seq else 0
         direct.lent = False
         core.parked = True
         _account(core, loan.seq)
@@ -452,14 +463,19 @@ def handle_ask(core: Core, ask: TokenAsk) -> None:
     elif (at_home and not direct.lent) or (ask.sender == core.ring.rep and direct.ask_deadline != inf):
         # It rotates; or it is on its way here.
         direct.asks[ask.asker] = ask.token_seq
-    elif ask.hops < HOPS_MAX:
+    else:
         _forward(core, ask)
 
 
 def _forward(core: Core, ask: TokenAsk) -> None:
+    """Pass an ask on to who has the token; if it runs after the token in vain, a rotation serves the asker."""
+    rep = core.ring.rep
     target = core.direct.holder
-    if core.ring.rep != core.me and (target in (core.me, ask.asker, ask.sender) or target not in core.memb):
-        target = core.ring.rep
-    if target not in (core.me, ask.asker, ask.sender) and target in core.memb:
+    elsewhere = (core.me, ask.asker, ask.sender)
+    if target in elsewhere or target not in core.memb:
+        target = rep
+    if ask.hops < HOPS_MAX and target not in elsewhere:
         core.stats.token_ask_tx += 1
         core.unicast(target, encode_token_ask(TokenAsk(core.me, core.ring, ask.asker, ask.token_seq, ask.hops + 1)))
+    else:
+        core.cancel_hold()

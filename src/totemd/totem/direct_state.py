@@ -17,11 +17,14 @@ class Direct:
         "asks_sent",
         "backlog",
         "base",
+        "busy_laps",
         "called",
         "cancelled",
+        "favourite",
         "fcc",
         "features",
         "given_seq",
+        "given_to",
         "given_token_seq",
         "holder",
         "holding",
@@ -85,14 +88,19 @@ class Direct:
         # What was given away last
         self.loan_out = False
         """Whether nothing shows yet that it arrived."""
+        self.given_to = 0
         self.given_seq = 0
         self.given_token_seq = 0
         # The representative's view of the last rotation
+        self.favourite = 0
+        """Who alone has sent since the rotation before: it gets the resting token unasked."""
         self.lap_base = 0
         """The token's seq when it began."""
         self.lap_token_seq = 0
         self.senders: set[NodeId] = set()
         """Who has multicast since."""
+        self.busy_laps = 0
+        """How many rotations have to follow before the token may rest: several nodes wanted to send."""
         self.safe_high = 0
         """The highest number of a SAFE message."""
         self.safe_laps = 0
