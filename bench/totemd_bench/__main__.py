@@ -181,7 +181,7 @@ def show(results: Results, run: dict[str, Any], arguments: argparse.Namespace) -
     print(report.text(results, about))
     if arguments.plots:
         try:
-            files = plots.draw(results, arguments.plots, f"{about[0]} {about[1]}")
+            files = plots.draw(results, arguments.plots, "\n".join(about))
             print("pictures:", *files)
         except ImportError:
             print("no pictures: they need matplotlib (pip install 'totemd[bench]')", file=sys.stderr)

@@ -46,7 +46,7 @@ def draw(results: Results, directory: Path, caption: str) -> list[Path]:
             _panel(axis, results, cell, figure)
         for axis in list(axes.flat)[len(shown) :]:
             axis.set_visible(False)
-        canvas.suptitle(caption, fontsize=8)
+        canvas.suptitle(caption, fontsize=7)
         canvas.tight_layout()
         files.append(directory / f"{name}.png")
         canvas.savefig(files[-1], dpi=110)
