@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -96,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     who.add_argument(
         "--engine", action="append", metavar="LABEL=PATH", help="a totemd by its interpreter; may be repeated"
     )
-    who.add_argument("--without-corosync", action="store_true", help="totemd alone, without ratios")
+    who.add_argument("--without-corosync", action="store_true", help="totemd alone; ratios are to the first one")
     out = parser.add_argument_group("output, besides the tables on stdout")
     out.add_argument("--json", type=Path, metavar="FILE", help="machine, options and every round")
     out.add_argument("--plots", type=Path, metavar="DIR", help="latency.png and throughput.png")
@@ -208,6 +209,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except RingError as error:
         print(f"totemd_bench: {error}", file=sys.stderr)
         return EXIT_FAILED
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Also where a shell has had it ignored.
+        signal.signal(number, signal.default_int_handler)
     results = Suite(options).run()
     show(results, record.to_json(results, where, record.options_record(options)), arguments)
     return EXIT_INTERRUPTED if results.interrupted else EXIT_OK

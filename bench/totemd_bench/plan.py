@@ -267,7 +267,7 @@ def token_s(options: Options, nodes: int) -> float:
     """The token timeout of a ring."""
     if options.token_ms is not None:
         return options.token_ms / 1000
-    return 1.0 + 0.65 * max(0, nodes - 2)
+    return 3.0 + 0.65 * max(0, nodes - 2)
 
 
 def expected_step_s(options: Options, nodes: int, step: Step) -> float:
@@ -278,7 +278,7 @@ def expected_step_s(options: Options, nodes: int, step: Step) -> float:
     if cell.loads:
         return cell.seconds(options.seconds) + 0.35 + 0.03 * nodes
     if cell.name == "kill":
-        return 2.7 * token_s(options, nodes) + 2.0
+        return 2.2 * token_s(options, nodes) + 1.5
     return 1.0 + 0.05 * nodes
 
 

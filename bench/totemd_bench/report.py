@@ -143,10 +143,16 @@ def target_of(cell: str, figure: str, client: str) -> Target | None:
     return next((target for target in TARGETS if cell in target.cells and figure in target.figures), None)
 
 
+def baseline_of(results: Results) -> str:
+    """The engine that the others are compared with: corosync, without it the first."""
+    engines = list(dict.fromkeys(key.engine for key in results.rounds))
+    return BASELINE if BASELINE in engines or not engines else engines[0]
+
+
 def contestants(results: Results) -> list[tuple[str, str]]:
-    """Pairs of engine and client in the order of their appearance, corosync left out if there are others."""
+    """Pairs of engine and client as they appear, without the one that the others are compared with."""
     pairs = list(dict.fromkeys((key.engine, key.client) for key in results.rounds))
-    return [pair for pair in pairs if pair[0] != BASELINE] or pairs
+    return [pair for pair in pairs if pair != (baseline_of(results), LIBCPG)] or pairs
 
 
 def rows(results: Results) -> list[Row]:
@@ -171,9 +177,10 @@ def rows(results: Results) -> list[Row]:
 
 
 def _entry(results: Results, key: Key, figure: str, target: Target | None) -> Entry:
-    theirs_key = Key(key.cell, key.nodes, BASELINE, LIBCPG)
+    baseline = baseline_of(results)
+    theirs_key = Key(key.cell, key.nodes, baseline, LIBCPG)
     ours, theirs = _value(results, key, figure), None
-    if key.engine != BASELINE:
+    if key != theirs_key:
         theirs = _value(results, theirs_key, figure)
     judged = met = None
     if target is not None and target.applies(key.nodes):
@@ -182,7 +189,9 @@ def _entry(results: Results, key: Key, figure: str, target: Target | None) -> En
         if target.every_round and values:
             judged = max(values) if target.at_most else min(values)
         if target.relative:
-            judged = None if ours is None or theirs is None else ratio(ours, theirs)
+            judged = None
+            if ours is not None and theirs is not None and baseline == BASELINE:
+                judged = ratio(ours, theirs)
         if judged is not None:
             met = target.met(judged)
         elif results.failures(key):
@@ -262,16 +271,18 @@ def failures(results: Results) -> list[str]:
     ]
 
 
-HOW_TO_READ: Final = (
-    'Fields are "totemd : corosync = ratio", medians of the rounds; (!) marks a target that is missed. "At the '
-    'farthest" is the latest delivery of a message on any node.\n'
-)
+def how_to_read(results: Results) -> str:
+    """What the fields of the tables mean."""
+    return (
+        f'Fields are "daemon : {baseline_of(results)} = ratio", medians of the rounds; (!) marks a target that is '
+        'missed. "At the farthest" is the latest delivery of a message on any node.\n'
+    )
 
 
 def text(results: Results, about: Sequence[str]) -> str:
     """All that was found, for people: rows with a target first."""
     every = rows(results)
-    parts = ["".join(f"{line}\n" for line in about), HOW_TO_READ]
+    parts = ["".join(f"{line}\n" for line in about), how_to_read(results)]
     if with_target := [row for row in every if row.target is not None]:
         parts.append(table(with_target))
     if others := [row for row in every if row.target is None]:
@@ -283,7 +294,7 @@ def text(results: Results, about: Sequence[str]) -> str:
 def markdown(results: Results, about: Sequence[str]) -> str:
     """The same for a README: what has no target is folded away."""
     every = rows(results)
-    parts = ["".join(f"{line}\n" for line in about), HOW_TO_READ]
+    parts = ["".join(f"{line}\n" for line in about), how_to_read(results)]
     parts.append(table([row for row in every if row.target is not None]))
     others = table([row for row in every if row.target is None])
     rest = [others, _list("Not measured", failures(results)), _list("Remarks", results.notes)]

@@ -94,6 +94,16 @@ def test_corosync_alone_is_shown_too() -> None:
     assert "| corosync |" in report.text(run, [])
 
 
+def test_without_corosync_the_first_engine_is_what_others_are_compared_with_and_nothing_is_judged() -> None:
+    first: list[Outcome] = [{"rate": 4.0}]
+    second: list[Outcome] = [{"rate": 6.0}]
+    run = results({("rate-64", 2, "pure", "libcpg"): first, ("rate-64", 2, "compiled", "libcpg"): second})
+    (found,) = [one for one in report.rows(run) if one.figure == "rate"]
+    assert (found.contestant, found.entries[0].ratio) == ("compiled", 1.5)
+    assert found.verdict == "not judged at 2"
+    assert "daemon : pure = ratio" in report.text(run, [])
+
+
 def test_every_target_is_of_figures_that_are_shown() -> None:
     for target in TARGETS:
         for cell in target.cells:
