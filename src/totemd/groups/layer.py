@@ -135,11 +135,14 @@ class Groups:
         it; gives how many. It stops before the first that finds no room (or, if it shall not `fill` the queue, finds it
         CRITICAL), or synchronization going on, and leaves it to `multicast` to say what becomes of that. None may be
         longer than MESSAGE_SIZE_MAX."""
-        ring, packer, per_packet = self._ring, self._packer, self._per_packet
-        if not self._synchronized or not self._has_turn():
+        if not self._synchronized or (self._held and not self._has_turn()):
             return 0
+        ring, packer, per_packet = self._ring, self._packer, self._per_packet
+        free = ring.send_queue_free
+        if not fill and self._level_at(free) is QueueLevel.CRITICAL:
+            return 0
+        available = free - _SPARE_PACKETS
         count = 0
-        available = ring.send_queue_free - _SPARE_PACKETS
         last_head, head = b"", self._service_header
         for given, piece in zip(heads, data, strict=True):
             if given is not last_head:
@@ -151,9 +154,10 @@ class Groups:
             if payloads:
                 for payload in payloads:
                     self._submit(payload)
-                available = ring.send_queue_free - _SPARE_PACKETS
-                if not fill and self.queue_level is QueueLevel.CRITICAL:
+                free = ring.send_queue_free
+                if not fill and self._level_at(free) is QueueLevel.CRITICAL:
                     break
+                available = free - _SPARE_PACKETS
         if count:
             self.stats.messages_sent += count
             ring.request_token()
@@ -172,7 +176,9 @@ class Groups:
     @property
     def queue_level(self) -> QueueLevel:
         """How full the send queue in use is: 40, 60 and 75 % raise the level; below 30, to 50 and to 70 % lower it."""
-        free = self._ring.send_queue_free
+        return self._level_at(self._ring.send_queue_free)
+
+    def _level_at(self, free: int) -> QueueLevel:
         if free == self._level_free:
             return self._level
         self._level_free = free
@@ -207,7 +213,7 @@ class Groups:
     def packet_delivered(self, sender: NodeId, payload: bytes) -> None:
         self.stats.packets_delivered += 1
         reassembly = self.reassembly
-        if reassembly.has_unfinished(sender):
+        if sender in reassembly.current:
             if reassembly.take_middle(sender, payload):
                 return
         elif self._serves:

@@ -51,16 +51,17 @@ class Reassembly:
         self.stats = ReassemblyStats()
         self._regular: _Set = {}
         self._transitional: _Set = {}
-        self._current = self._transitional
+        self.current = self._transitional
+        """The set in use: what senders' next packets may continue. Not to be changed from outside."""
 
     @property
     def transitional(self) -> bool:
         """Which set is in use."""
-        return self._current is self._transitional
+        return self.current is self._transitional
 
     def switch(self, *, transitional: bool) -> None:
         """Use the other set from the next packet on; what is unfinished in this one waits for its return."""
-        self._current = self._transitional if transitional else self._regular
+        self.current = self._transitional if transitional else self._regular
 
     def forget(self, nodes: Iterable[NodeId]) -> None:
         """Drop what nodes that left have not finished: if they return, they start anew."""
@@ -73,14 +74,10 @@ class Reassembly:
         """Memory that unfinished messages take."""
         return sum(len(one.data) for part in (self._regular, self._transitional) for one in part.values())
 
-    def has_unfinished(self, sender: NodeId) -> bool:
-        """Whether the sender's next packet may end a message that it began in an earlier one."""
-        return sender in self._current
-
     def take_middle(self, sender: NodeId, payload: bytes) -> bool:
         """Take a packet that only makes the sender's unfinished message longer. False, and nothing has changed: it is
         anything else."""
-        waiting = self._current.get(sender)
+        waiting = self.current.get(sender)
         part = None if waiting is None else middle_part(payload)
         if waiting is None or part is None:
             return False
@@ -94,7 +91,7 @@ class Reassembly:
     def receive(self, sender: NodeId, payload: bytes) -> list[bytes]:
         """The messages that this packet completes, in order. BadPacket if it is not valid; it then changes nothing."""
         packet = decode_group_packet(payload)
-        current = self._current
+        current = self.current
         fragmented, continuation, pieces = packet.fragmented, packet.continuation, packet.pieces
         if not (fragmented or continuation or current):
             return pieces

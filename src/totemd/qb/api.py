@@ -47,8 +47,7 @@ class BatchFront:
 
     def handle_batch(self, messages: Sequence[bytes], first: int) -> int:
         """Serve requests from the one with index `first` on, whole but unchecked; how many. It stops before the first
-        that it does not serve so, or that is not all right: that one goes the usual way. None of them has a response.
-        To be called only while requests under flow control are accepted."""
+        that it does not serve so, or that is not all right: that one goes the usual way. None of them has a response. They are under flow control: none is served while those are refused."""
         raise NotImplementedError
 
 

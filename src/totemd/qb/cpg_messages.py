@@ -156,22 +156,21 @@ def delivered(event: CpgDelivered) -> bytes:
 def delivered_run(run: CpgRun) -> list[bytes]:
     """Messages that came together: an event for each. They are encoded once, however many clients are told of them."""
     if not run.encoded:
-        last, start = run.heads[0], _delivered_head(run.heads[0], run.nodeid)
+        last, start = None, b""
         for head, body in zip(run.heads, run.bodies, strict=True):
             if head is not last:
-                last, start = head, _delivered_head(head, run.nodeid)
+                last, start = head, head.encoded or _delivered_head(head, run.nodeid)
             data = body[MCAST_OVERHEAD:] if head.size <= SMALL else memoryview(body)[MCAST_OVERHEAD:]
             run.encoded.append(start + data)
     return run.encoded
 
 
 def _delivered_head(head: McastHead, nodeid: NodeId) -> bytes:
-    """What precedes the data in an event. A head is of messages of one node."""
-    if not head.encoded:
-        group, size = head.group, head.size
-        head.encoded = _DELIVERED.pack(
-            _DELIVERED_ID, _DELIVERED.size + size, _OK, len(group), group, size, nodeid, head.pid
-        )
+    """What precedes the data in an event, to be remembered. A head is of messages of one node."""
+    group, size = head.group, head.size
+    head.encoded = _DELIVERED.pack(
+        _DELIVERED_ID, _DELIVERED.size + size, _OK, len(group), group, size, nodeid, head.pid
+    )
     return head.encoded
 
 

@@ -18,6 +18,7 @@ PAGE: Final = 4096
 CHUNK_COMMITTED: Final = 0xA1A1A1A1
 CHUNK_HEADER: Final = Struct("=II")
 """A chunk's length, bytes, and its mark; its payload follows."""
+CHUNK_HEADER_SIZE: Final = CHUNK_HEADER.size
 CHUNK_SPARE: Final = 12
 """Bytes that must be free besides a chunk's payload."""
 
@@ -33,10 +34,11 @@ HEADER_SIZE: Final = 8252
 
 _HEADER_START: Final = Struct("=III4096s4096si")
 _PLACE: Final = Struct("=I")
+_read_chunk_header: Final = CHUNK_HEADER.unpack_from
 
 READ_AT_ONCE: Final = 65536
 """Bytes read for many requests, or for a few, at first: nearly every request is smaller."""
-GUESS: Final = 1024
+GUESS: Final = 256
 LARGE: Final = 65536
 """A message of so many bytes is taken alone."""
 WRITE_AT_ONCE: Final = 65536
@@ -95,7 +97,7 @@ class RingReader:
         self._available = 0
         """How many more there are, by the last look."""
         self._guess = GUESS
-        """Bytes of a chunk, by the last one."""
+        """Bytes of a chunk, by the last one, but not too few."""
 
     def take(self) -> bytes | None:
         """The next message, None if there is none. Tell the client by `release` soon. BadRing: nothing to make sense
@@ -109,8 +111,8 @@ class RingReader:
         if not self._available:
             # Memory that has been used before may look like a message: only the count tells.
             self._available = max(0, self._semaphore.value() - self._taken)
-        left = min(count, self._available)
         messages: list[bytes] = []
+        left = count if count < self._available else self._available
         if left:
             try:
                 self._take_into(messages, left)
@@ -125,10 +127,18 @@ class RingReader:
     def _take_into(self, messages: list[bytes], left: int) -> None:
         data, at, taken = b"", 0, 0
         while left and taken < READ_AT_ONCE:
-            begin = at + CHUNK_HEADER.size
+            begin = at + CHUNK_HEADER_SIZE
             if begin > len(data):
-                data, at, begin = self._read_ahead(left), 0, CHUNK_HEADER.size
-            length, mark = CHUNK_HEADER.unpack_from(data, at)
+                # About as many bytes as so many chunks have.
+                room = self._size - self._at
+                ahead = self._guess
+                if left > 1:
+                    ahead *= min(left, READ_AT_ONCE // ahead or 1)
+                data = self._data.read(self._at, ahead if ahead < room else room)
+                if len(data) < CHUNK_HEADER_SIZE:
+                    data = self._read(self._at, CHUNK_HEADER_SIZE)
+                at, begin = 0, CHUNK_HEADER_SIZE
+            length, mark = _read_chunk_header(data, at)
             if mark != CHUNK_COMMITTED:
                 raise BadRing(f"a request's mark is {mark:#x}")
             if length > self._message_max:
@@ -139,10 +149,10 @@ class RingReader:
             if end <= len(data):
                 messages.append(data[begin:end])
             else:
-                messages.append(self._read(self._at, CHUNK_HEADER.size + length)[CHUNK_HEADER.size :])
+                messages.append(self._read(self._at, CHUNK_HEADER_SIZE + length)[CHUNK_HEADER_SIZE:])
                 data = b""
-            chunk = CHUNK_HEADER.size + -(-length // WORD) * WORD
-            self._guess = chunk
+            chunk = CHUNK_HEADER_SIZE + -(-length // WORD) * WORD
+            self._guess = chunk if chunk > GUESS else GUESS
             self._at = (self._at + chunk) % self._size
             at += chunk
             taken += chunk
@@ -154,13 +164,6 @@ class RingReader:
         self._at = (self._at - back) % self._size
         self._taken -= len(messages)
         self._available += len(messages)
-
-    def _read_ahead(self, count: int) -> bytes:
-        """Bytes from the next chunk on, its header at least: about as many as so many chunks have."""
-        room = self._size - self._at
-        several = min(count, max(1, READ_AT_ONCE // self._guess)) * self._guess
-        found = self._data.read(self._at, min(max(several, GUESS), room))
-        return found if len(found) >= CHUNK_HEADER.size else self._read(self._at, CHUNK_HEADER.size)
 
     def _read(self, at: int, size: int) -> bytes:
         """So many bytes from the offset `at` on, which go on at the beginning where the ring ends."""
@@ -209,8 +212,8 @@ class RingWriter:
     def write_all(self, messages: Sequence[bytes]) -> int:
         """Write messages as long as there is room; how many. BadRing: nothing to make sense of."""
         parts = self._parts
-        free = self._free()
         count = 0
+        free = (self._read_at - self._at) % self._size - WORD if self._at != self._read_at else self._size
         for message in messages:
             length = len(message)
             if free < length + CHUNK_SPARE:
@@ -251,11 +254,18 @@ class RingWriter:
 
     def announce(self) -> None:
         """Have the client read what has been written. BadRing: nothing to make sense of."""
+        self.publish()
+        self.show_place()
+
+    def publish(self) -> None:
+        """Count what has been written: the client can read it from here on. `show_place` is to follow. BadRing."""
         count, self.unannounced = self.unannounced, 0
         if self._parts:
             self._write_parts()
         self._semaphore.post(count)
-        # For those who look at a ring; whoever reads from it goes by the semaphore.
+
+    def show_place(self) -> None:
+        """For those who look at a ring; whoever reads from it goes by the semaphore. BadRing."""
         self._header.write(WRITE_PLACE, _PLACE.pack(self._at // WORD))
 
     def put(self, message: bytes) -> bool:

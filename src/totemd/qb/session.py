@@ -159,17 +159,19 @@ class QbSession:
 
     def receive_all(self, messages: Sequence[bytes]) -> int:
         """Handle requests as far as they are accepted; how many that were. To be called while `accepts`."""
-        batches, room = self._batches, self._room
-        done = 0
-        while done < len(messages) and self.accepts:
-            if batches is not None and room.queue_ready:
+        batches = self._batches
+        done, end = 0, len(messages)
+        while done < end:
+            if batches is not None:
                 count = batches.handle_batch(messages, done)
                 self.counters.requests += count
                 done += count
-                if done == len(messages):
+                if done == end:
                     break
             self.receive(messages[done])
             done += 1
+            if not self.accepts:
+                break
         return done
 
     def flush(self) -> bool:

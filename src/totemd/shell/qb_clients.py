@@ -67,6 +67,8 @@ class QbClients:
         self._unfinished: dict[QbConnection, None] = {}
         """Those that have requests to be handled."""
         self._work = trio.Event()
+        self._served: QbConnection | None = None
+        """Whose requests have been handled since the last `flush`."""
         self._retrying = False
         """Whether a task looks at full rings from time to time already."""
         self._strangers = 0
@@ -104,6 +106,8 @@ class QbClients:
         sessions = self._node.qb
         if self.unannounced:
             self._announce()
+        if self._served is not None:
+            self._give_back(self._served)
         sessions.tell_flow()
         if sessions.with_work:
             for session in list(sessions.with_work):
@@ -127,10 +131,21 @@ class QbClients:
                     link.session.cut(str(error))
         self.unannounced.clear()
 
+    def _give_back(self, connection: QbConnection) -> None:
+        """Let a client use the room of its requests again: the last thing, for it waits for their consequences."""
+        self._served = None
+        session = connection.session
+        if session.closing is None:
+            try:
+                connection.give_back()
+            except BadRing as error:
+                session.cut(str(error))
+
     def _serve(self, connection: QbConnection) -> None:
         if connection.session.closing is not None:
             return
         self._node.set_time(trio.current_time())
+        self._served = connection
         connection.serve()
         if connection.has_requests:
             self._unfinished[connection] = None

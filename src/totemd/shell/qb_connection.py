@@ -65,11 +65,13 @@ class QbConnection(ABC):
         return self.announced > 0 and self.session.accepts
 
     def serve(self) -> None:
-        """Handle a few requests."""
+        """Handle a few requests; `give_back` is to follow, once their consequences are on their way."""
         session = self.session
         left = REQUESTS_PER_TURN
+        if not session.accepts:
+            return
         try:
-            while left > 0 and self.announced and session.accepts:
+            while left > 0 and self.announced:
                 messages = self.take(left)
                 if not messages:
                     # A byte too many, and no more than that.
@@ -81,8 +83,10 @@ class QbConnection(ABC):
                 handled = session.receive_all(messages)
                 if handled < len(messages):
                     self.put_back(messages[handled:])
+                    break
+                if self.announced and not session.accepts:
+                    break
                 left -= handled + sum(map(len, messages)) // LARGE_BYTES
-            self.give_back()
         except BadRing as error:
             session.cut(str(error))
 
@@ -149,7 +153,7 @@ class MemoryLink:
         count = self._events.unannounced
         if not count:
             return
-        self._events.announce()
+        self._events.publish()
         if not self._owed:
             try:
                 count -= self._stream.send(bytes(min(count, NOTICES_MAX)))
@@ -160,6 +164,8 @@ class MemoryLink:
             if count:
                 self._watch(self._stream.fileno(), select.EPOLLIN | select.EPOLLOUT)
         self._owed += count
+        # The client is awake by now.
+        self._events.show_place()
 
     def pay(self) -> None:
         """Write owed bytes. BadRing: the client is gone."""
@@ -187,6 +193,7 @@ class MemoryConnection(QbConnection):
         self._link = link
         link.session = session
         self._requests = memory.requests
+        self._receive = stream.recv
 
     def handle(self, descriptor: int, events: int) -> None:
         if events & select.EPOLLOUT:
@@ -194,23 +201,20 @@ class MemoryConnection(QbConnection):
                 self._link.pay()
             except BadRing as error:
                 self.session.cut(str(error))
-        if events & ~select.EPOLLOUT:
-            self._read()
-
-    def _read(self) -> None:
-        """Take what the stream has: a byte for each request, or its end."""
+            if events == select.EPOLLOUT:
+                return
+        # What the stream has: a byte for each request, or its end.
         try:
-            count = len(self.stream.recv(NOTICES_PER_TURN))
+            count = len(self._receive(NOTICES_PER_TURN))
         except BlockingIOError:
-            return None
+            return
         except OSError:
             count = 0
-        if not count:
-            return self.session.cut("")
         self.announced += count
-        if self.announced > UNSERVED_MAX:
+        if not count:
+            self.session.cut("")
+        elif self.announced > UNSERVED_MAX:
             self.session.cut(f"{self.announced} requests are announced and wait")
-        return None
 
     def take(self, count: int) -> Sequence[bytes]:
         messages = self._requests.take_many(min(count, self.announced))

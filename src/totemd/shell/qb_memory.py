@@ -111,10 +111,16 @@ class SharedSemaphore:
         return partial(_SYSCALL, number, address, operation, waiters, none, address, change)
 
     def post(self, count: int) -> None:
-        self._change(count, 1, self._add_one)
+        if count != 1:
+            self._change(count, 1, self._add_one)
+        elif self._add_one() < 0:
+            raise _gone()
 
     def take(self, count: int) -> None:
-        self._change(count, -1, self._take_one)
+        if count != 1:
+            self._change(count, -1, self._take_one)
+        elif self._take_one() < 0:
+            raise _gone()
 
     def _change(self, count: int, sign: int, one: Callable[[], int]) -> None:
         while count:

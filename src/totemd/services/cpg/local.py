@@ -63,16 +63,17 @@ class LocalProcesses:
     """All local processes, by listener (by identity), by (group, pid), and those that hear a group."""
 
     def __init__(self) -> None:
-        self._by_endpoint: dict[int, LocalProcess] = {}
+        self.by_endpoint: dict[int, LocalProcess] = {}
+        """By the listener's identity, and the hearers by group: to be read only; for the way of every message."""
         self._by_key: dict[tuple[bytes, int], LocalProcess] = {}
-        self._hearers: dict[bytes, tuple[LocalProcess, ...]] = {}
+        self.hearing: dict[bytes, tuple[LocalProcess, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._by_key)
 
     def of(self, endpoint: Listener) -> LocalProcess | None:
         """The process that the listener stands for; None if it is unjoined."""
-        return self._by_endpoint.get(id(endpoint))
+        return self.by_endpoint.get(id(endpoint))
 
     def find(self, group: bytes, pid: int) -> LocalProcess | None:
         """The process, also when its client is gone."""
@@ -80,7 +81,7 @@ class LocalProcesses:
 
     def hearers(self, group: bytes) -> tuple[LocalProcess, ...]:
         """Those whose own join has been delivered and whose client is there."""
-        return self._hearers.get(group, ())
+        return self.hearing.get(group, ())
 
     def listeners(self) -> list[Listener]:
         """Everybody who has begun to join and is still there, in the order of joining."""
@@ -93,7 +94,7 @@ class LocalProcesses:
     def add(self, process: LocalProcess) -> None:
         """A process begins to join."""
         assert process.endpoint is not None
-        self._by_endpoint[id(process.endpoint)] = process
+        self.by_endpoint[id(process.endpoint)] = process
         self._by_key[process.key] = process
 
     def complete_join(self, process: LocalProcess) -> None:
@@ -102,11 +103,11 @@ class LocalProcesses:
         if process.state is EndpointState.JOIN_STARTED:
             process.state = EndpointState.JOIN_COMPLETED
         if process.endpoint is not None:
-            self._hearers[process.group] = (*self.hearers(process.group), process)
+            self.hearing[process.group] = (*self.hearers(process.group), process)
 
     def detach(self, endpoint: Listener) -> LocalProcess | None:
         """The client is gone: it hears nothing more. Its process, if it stood for one."""
-        process = self._by_endpoint.pop(id(endpoint), None)
+        process = self.by_endpoint.pop(id(endpoint), None)
         if process is not None:
             process.endpoint = None
             self._silence(process)
@@ -118,11 +119,11 @@ class LocalProcesses:
         del self._by_key[process.key]
         process.state = EndpointState.UNJOINED
         if process.endpoint is not None:
-            del self._by_endpoint[id(process.endpoint)]
+            del self.by_endpoint[id(process.endpoint)]
 
     def _silence(self, process: LocalProcess) -> None:
         rest = tuple(other for other in self.hearers(process.group) if other is not process)
         if rest:
-            self._hearers[process.group] = rest
+            self.hearing[process.group] = rest
         else:
-            self._hearers.pop(process.group, None)
+            self.hearing.pop(process.group, None)

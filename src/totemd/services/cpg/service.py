@@ -151,8 +151,8 @@ class Cpg:
         """Send messages in agreed order, each of at most CPG_DATA_MAX bytes; gives how many of them, from the first on,
         are queued. Without `fill` it stops when the queue is nearly full. `multicast` says what is the matter with the
         next."""
-        process = self._local.of(endpoint)
-        if process is None or process.state not in _SPEAKING or self._host.sync_in_progress:
+        process = self._local.by_endpoint.get(id(endpoint))
+        if process is None or process.state not in _SPEAKING:
             return 0
         heads = []
         for piece in data:
@@ -260,7 +260,7 @@ class Cpg:
         return True
 
     def _deliver_run(self, sender: NodeId, group: bytes, heads: Sequence[McastHead], bodies: Sequence[bytes]) -> None:
-        hearers = self._local.hearers(group)
+        hearers = self._local.hearing.get(group)
         if not hearers:
             return
         if not self._table.node_in_group(group, sender):
