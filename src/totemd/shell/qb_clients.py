@@ -170,6 +170,8 @@ class QbClients:
                 self._close(session)
 
     async def _accept(self, nursery: trio.Nursery, service: QbService, listener: socket.socket) -> None:
+        # Connections have it from their first moment then: who sends before it is set would be nobody.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         while True:
             await trio.lowlevel.wait_readable(listener)
             try:
@@ -200,7 +202,6 @@ class QbClients:
         kept = False
         try:
             stream.setblocking(False)
-            stream.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             with trio.move_on_after(HANDSHAKE_S), suppress(OSError, BadRing):
                 data, credentials = await receive_request(stream)
                 async with self._door:
