@@ -52,6 +52,9 @@ FRAME_SIZE_MAX = MESSAGE_SIZE_MAX + 65536
 CLIENT_BACKLOG_BYTES_MAX = 32 * 1024 * 1024
 """Bytes queued for a client that does not read; past it the client is cut off with a reason."""
 
+CLIENTS_BACKLOG_BYTES_MAX = 128 * 1024 * 1024
+"""Bytes queued for all clients together; past it the client with the most is cut off."""
+
 CLIENTS_MAX = 1000
 """Connections on the native socket at once."""
 

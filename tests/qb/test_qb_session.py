@@ -1,6 +1,7 @@
 """One connection: admission, order, what waits, and what ends it."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -8,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from totemd.errors import BadRing, Code, ServiceError
+from totemd.ipc import backlog
+from totemd.ipc.backlog import Backlog
 from totemd.ipc.ports import Credentials
-from totemd.qb import session as session_module
+from totemd.qb import session
 from totemd.qb.api import Port, QbService
 from totemd.qb.codec import REQUEST_HEADER, RESPONSE_HEADER, response
 from totemd.qb.session import HOLD, RUN, QbSession
@@ -88,8 +91,9 @@ class World:
         self.queue_ready = True
         self.link = FakeLink()
         self.with_work: dict[QbSession, None] = {}
+        services = cast(Any, SimpleNamespace(backlog=Backlog()))
         service = QbService("echo", service_id, 5, frozenset({MULTICAST}), frozenset({MULTICAST}), self._make)
-        self.session = QbSession(service, cast(Any, None), Credentials(1, 2, 3), self.link, self, self.with_work)
+        self.session = QbSession(service, services, Credentials(1, 2, 3), self.link, self, self.with_work)
 
     def _make(self, services: object, port: Port) -> Echo:
         self.front = Echo(port)
@@ -216,7 +220,7 @@ def test_everything_arrives_once_and_in_order(steps: list[str | int]) -> None:
 
 
 def test_a_lot_is_written_in_several_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "FLUSH_MAX", 5)
+    monkeypatch.setattr(session, "FLUSH_MAX", 5)
     world = World()
     world.link.room = 0
     for _ in range(12):
@@ -230,7 +234,7 @@ def test_a_lot_is_written_in_several_turns(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_client_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "CLIENT_BACKLOG_BYTES_MAX", 5000)
+    monkeypatch.setattr(backlog, "CLIENT_BACKLOG_BYTES_MAX", 5000)
     world = World()
     world.link.room = 0
     for _ in range(100):

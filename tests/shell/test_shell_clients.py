@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from totemd.errors import MachineError
-from totemd.ipc import outbox
+from totemd.ipc import backlog
 from totemd.ipc.frames import REPLY_BOUNDS, Frame, FrameDecoder, encode_frame
 from totemd.ipc.ports import Credentials
 from totemd.limits import CLIENTS_MAX
@@ -117,7 +117,7 @@ async def running(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[Daemon
 
 @pytest.fixture
 def small_backlog(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "CLIENT_BACKLOG_BYTES_MAX", SMALL_BACKLOG_BYTES)
+    monkeypatch.setattr(backlog, "CLIENT_BACKLOG_BYTES_MAX", SMALL_BACKLOG_BYTES)
 
 
 async def fill(daemon: Daemon, group: str) -> Client:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from totemd.errors import Code, ServiceError
 from totemd.ipc.access import AccessPolicy
+from totemd.ipc.backlog import Backlog
 from totemd.ipc.events import DeliverEncoder
 from totemd.ipc.ports import Credentials, NodePort, SharedBuffer, SharedBuffers
 from totemd.services.cfg import Cfg
@@ -46,6 +47,7 @@ class Services:
         self.votequorum = votequorum
         self.shared_buffers: SharedBuffers = NoSharedBuffers()
         """The shell puts its own here."""
+        self.backlog = Backlog()
         self.deliver_encoder = DeliverEncoder()
         self.waiting: dict[Session, None] = {}
         """Sessions that got try_again and no "ready" since, in the order of asking."""

@@ -22,6 +22,7 @@ from typing import Final
 
 from totemd.errors import BadFrame, Code, ServiceError
 from totemd.ipc.arguments import IDENT, BadRequest, check_arguments, shown
+from totemd.ipc.backlog import Account
 from totemd.ipc.frames import Frame, FrameDecoder, encode_frame
 from totemd.ipc.group_requests import is_quiet, multicast_at_once, multicast_together
 from totemd.ipc.outbox import Outbox
@@ -67,7 +68,8 @@ class Session:
         self._later: set[int] = set()
         """Requests that will be answered later."""
         self._decoder = FrameDecoder()
-        self._outbox = Outbox()
+        self._account = Account(services.backlog, self.close)
+        self._outbox = Outbox(self._account)
         self._greeted = False
         self._gone = False
         refusal = services.access.refusal(credentials)
@@ -99,7 +101,7 @@ class Session:
     @property
     def backlog_bytes(self) -> int:
         """Bytes for this client that are not reported as written yet."""
-        return self._outbox.queued_bytes
+        return self._account.queued_bytes
 
     def receive(self, data: bytes) -> None:
         """Take bytes that the client sent, and handle up to FRAMES_PER_TURN_MAX requests."""
@@ -146,6 +148,7 @@ class Session:
         self.services.with_output.pop(self, None)
         self.services.resumable.pop(self, None)
         self._held.clear()
+        self._account.close()
         for subscription in list(self.subscriptions.values()):
             subscription.disconnect()
         self.subscriptions.clear()
@@ -179,7 +182,6 @@ class Session:
         if self.closing is None:
             for chunk in chunks:
                 self._put(chunk)
-            self._check_backlog()
 
     def answer(self, ident: int, value: object) -> None:
         """Reply to the request `ident`."""
@@ -315,15 +317,10 @@ class Session:
     def _send(self, frame: Frame) -> None:
         if self.closing is None:
             self._put(encode_frame(frame))
-            self._check_backlog()
 
     def _put(self, chunk: bytes) -> None:
         self._outbox.put(chunk)
         self.services.with_output[self] = None
-
-    def _check_backlog(self) -> None:
-        if self._outbox.overflown:
-            self.close(f"client does not read: {self._outbox.queued_bytes} bytes queued")
 
     def _fail(self, code: str, message: str, **more: object) -> None:
         if self.closing is None:

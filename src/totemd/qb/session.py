@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from totemd.errors import BadRing, Code, ServiceError
+from totemd.ipc.backlog import Account
 from totemd.ipc.ports import Credentials
 from totemd.ipc.services import Services
-from totemd.limits import CLIENT_BACKLOG_BYTES_MAX
 from totemd.qb.api import BatchFront, QbService
 from totemd.qb.codec import REQUEST_HEADER, response
 from totemd.qb.handshake import DISCONNECT
@@ -104,7 +104,7 @@ class QbSession:
         self.flow = RUN
         self.closing: str | None = None
         """Why the connection is to be closed; "" if the client wants it so."""
-        self.queued_bytes = 0
+        self._account = Account(services.backlog, self.cut)
         self.goes_on = False
         """Whether the last `flush` stopped at its bound, and not for want of room."""
         self._credentials = credentials
@@ -136,6 +136,11 @@ class QbSession:
     def has_queued(self) -> bool:
         """Whether `flush` has something to write."""
         return bool(self._responses or self._events)
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that wait for room."""
+        return self._account.queued_bytes
 
     @property
     def queued_events(self) -> int:
@@ -186,10 +191,10 @@ class QbSession:
         left = FLUSH_MAX
         try:
             while left and self._responses and self._link.put_response(self._responses[0]):
-                self.queued_bytes -= len(self._responses.popleft())
+                self._account.remove(len(self._responses.popleft()))
                 left -= 1
             while left and self._events and self._link.put_event(self._events[0]):
-                self.queued_bytes -= len(self._events.popleft())
+                self._account.remove(len(self._events.popleft()))
                 self.counters.sent += 1
                 left -= 1
             self.goes_on = not left and self.has_queued
@@ -222,9 +227,10 @@ class QbSession:
             self.closing = ""
         self._with_work.pop(self, None)
         self._held = None
+        self._account.close()
         self._responses.clear()
         self._events.clear()
-        self.queued_bytes = 0
+        self._account.queued_bytes = 0
         self._front.close()
 
     # -- the front's side --------------------------------------------------------------------------------------------
@@ -309,8 +315,5 @@ class QbSession:
         if len(message) > self._link.message_max:
             return self.cut(f"a message of {len(message)} bytes is more than the client takes")
         queue.append(message)
-        self.queued_bytes += len(message)
         self._with_work[self] = None
-        if self.queued_bytes > CLIENT_BACKLOG_BYTES_MAX:
-            self.cut(f"client does not read: {self.queued_bytes} bytes queued")
-        return None
+        return self._account.add(len(message))
