@@ -1,11 +1,12 @@
 /*
  * Says when a daemon's view of its cluster changes, through libquorum.
  *
- *   watch_quorum FILE
+ *   watch_quorum FILE INTERVAL
  *
  * Waits until the daemon serves, then prints for the present view and each later one a line "TIME CPU MEMBERS...":
  * CLOCK_MONOTONIC and the processor time that the daemon has used so far, in nanoseconds, and the members' node ids.
- * FILE has the daemon's process id, at the latest when it has a view. Ends with the daemon.
+ * FILE has the daemon's process id, at the latest when it has a view. While nobody serves it asks again every INTERVAL
+ * microseconds. Ends with the daemon.
  */
 #include "process.h"
 
@@ -34,13 +35,14 @@ int main(int argc, char **argv)
 	quorum_callbacks_t callbacks = {on_change};
 	quorum_handle_t handle;
 	uint32_t type;
-	if (argc != 2)
+	if (argc != 3)
 		return 1;
+	useconds_t interval = atoi(argv[2]);
 	pid_file = argv[1];
 	while (quorum_initialize(&handle, &callbacks, &type) != CS_OK)
-		usleep(20000);
+		usleep(interval);
 	while (quorum_trackstart(handle, CS_TRACK_CURRENT | CS_TRACK_CHANGES) != CS_OK)
-		usleep(20000);
+		usleep(interval);
 	quorum_dispatch(handle, CS_DISPATCH_BLOCKING);
 	return 0;
 }

@@ -17,6 +17,8 @@ from totemd_bench.stage import Programs, Ring, RingError, Stage, settings_for
 from totemd_lab.places import LabError
 
 FORM_ATTEMPTS: Final = 3
+SLUGGISH_S: Final = 20.0
+"""So much is taken to have gone as expected before it is said what is left."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,8 @@ class Suite:
         """Keep what was found, and say so."""
         self.results.add(Key(step.cell.name, task.nodes, task.engine.label, step.client), outcome)
         text = outcome if isinstance(outcome, str) else "  ".join(f"{k} {v:.4g}" for k, v in outcome.items())
+        if step == task.steps[0]:
+            self._expected_done += expected_begin_s(task.nodes)
         self._expected_done += expected_step_s(self._options, task.nodes, step)
         what = f"N={task.nodes} {task.engine.label}/{step.client} {step.cell.name} {task.round + 1}"
         self._say(f"{self._left()} {what}: {'FAILED: ' if isinstance(outcome, str) else ''}{text}")
@@ -152,8 +156,7 @@ class Suite:
     def _left(self) -> str:
         elapsed = time.monotonic() - self._begin
         rest = sum(expected_s(self._options, task) for task in self._tasks) - self._expected_done
-        slowness = elapsed / self._expected_done if self._expected_done else 1.0
-        left = rest * slowness
+        left = rest * (elapsed + SLUGGISH_S) / (self._expected_done + SLUGGISH_S)
         if self._options.budget_s is not None:
             left = min(left, self._options.budget_s - elapsed)
         return f"[{elapsed:6.0f} s, about {_minutes(max(0.0, left))} left]"

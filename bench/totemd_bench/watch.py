@@ -59,7 +59,9 @@ class Watchers:
         output = node.directory / f"view-{time.monotonic_ns()}"
         self._outputs[node.nodeid] = output
         programs = self._ring.programs
-        argv = [*programs.prefix, str(programs.watch), str(pid_file(node))]
+        # Often enough for a single node; together seldom enough that many do not slow the start that they watch.
+        interval_us = 5000 + 1500 * len(self._ring.nodes)
+        argv = [*programs.prefix, str(programs.watch), str(pid_file(node)), str(interval_us)]
         self._processes.append(Process(node.place, argv, output))
 
     def wait(self, members: Sequence[int], timeout_s: float) -> dict[int, View]:
