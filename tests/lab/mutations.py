@@ -30,6 +30,7 @@ import totemd.sync.engine
 import totemd.totem.commit
 import totemd.totem.core
 import totemd.totem.delivery
+import totemd.totem.direct
 import totemd.totem.gather
 import totemd.totem.install
 import totemd.totem.plain
@@ -260,6 +261,41 @@ MUTATIONS = (
         "members.index(self.me) + 1",
         "members.index(self.me) + 2",
         STUCK,
+    ),
+    # The ring: the direct token
+    Mutation(
+        "a lent token stays where it was as well",
+        totem.direct,
+        "_give",
+        "core.parked = direct.holding = False",
+        "core.parked = core.parked and core.ring.rep == core.me",
+        ("agreed order", *LOST),
+    ),
+    Mutation(
+        "a loan that comes twice is taken twice",
+        totem.direct,
+        "handle_loan",
+        "if precedes_or_equals(loan.token_seq, core.my_token_seq):",
+        "if False:",
+        ("agreed order", *LOST),
+        seeds=300,
+    ),
+    Mutation(
+        "what was sent on loan is not counted by the token",
+        totem.direct,
+        "handle_loan",
+        "    direct.seq = loan.seq",
+        "    direct.seq = direct.seq if at_home else loan.seq",
+        ("agreed order", *LOST),
+    ),
+    Mutation(
+        "the token that came back goes on to who had it",
+        totem.direct,
+        "release",
+        "core.successor(core.new_memb)",
+        "core.token_copy[0]",
+        LOST,
+        seeds=300,
     ),
     # The ring: membership
     Mutation(

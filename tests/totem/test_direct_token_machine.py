@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from conftest import Cluster
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from totemd.ids import NodeId, RingId
 from totemd.totem.core import State
@@ -23,9 +22,11 @@ nodes = st.integers(0, 3)
 class DirectTokenMachine(RuleBasedStateMachine):
     """A ring of up to four nodes. `numbered`: the bytes of each message number of each ring."""
 
+    make_cluster: Any = None
+
     def __init__(self) -> None:
         super().__init__()
-        self.cluster = Cluster(0)
+        self.cluster = self.make_cluster(0)
         self.numbered: dict[tuple[RingId, int], bytes] = {}
         self.losses: dict[int, int] = {}
         self.doubles: dict[int, int] = {}
@@ -34,7 +35,7 @@ class DirectTokenMachine(RuleBasedStateMachine):
 
     @initialize(count=st.integers(1, 4), seed=st.integers(0, 1 << 16))
     def form(self, count: int, seed: int) -> None:
-        self.cluster = Cluster(count, seed=seed)
+        self.cluster = self.make_cluster(count, seed=seed)
         self.cluster.drop = self.drop
         effect = self.cluster._effect
 
@@ -45,7 +46,7 @@ class DirectTokenMachine(RuleBasedStateMachine):
                 self.doubles[one.data[3]] -= 1
                 effect(member, one)
 
-        self.cluster._effect = perform  # type: ignore[method-assign]
+        self.cluster._effect = perform
         self.cluster.start()
         assert self.cluster.run(30.0, self.cluster.formed)
         self.cluster.run(0.05)
@@ -127,5 +128,6 @@ class DirectTokenMachine(RuleBasedStateMachine):
         return self.cluster.formed() and all(len(member.messages) == self.count for member in members)
 
 
-TestDirectToken = DirectTokenMachine.TestCase
-TestDirectToken.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+def test_the_token_is_in_one_place(make_cluster: Any) -> None:
+    machine = type("Machine", (DirectTokenMachine,), {"make_cluster": make_cluster})
+    run_state_machine_as_test(machine, settings=settings(max_examples=60, stateful_step_count=40, deadline=None))

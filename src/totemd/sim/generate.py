@@ -1,6 +1,7 @@
 """Schedules by seed: what a cluster is like, what is done with it, and what goes wrong, within the given faults."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Final
 
@@ -89,6 +90,9 @@ class _Generator:
                 self._add(calm_s - random.uniform(0.0, 0.05), "start", nodeid)
         self._workload(begin_s, calm_s)
         self._extensions(calm_s)
+        if random.random() < 0.3:
+            link = self._quick(link)
+            self._trains(begin_s, calm_s)
         return Schedule(
             seed=self.seed,
             nodes=self.count,
@@ -276,7 +280,6 @@ class _Generator:
                     if random.random() < 0.9:
                         self._add(at_s + random.uniform(0.0, 0.05), "reload", other, token_ms)
 
-
     def _extensions(self, calm_s: float) -> None:
         """The direct token is used by all nodes, by none, by some, or by some for a while."""
         random = self.random
@@ -286,6 +289,23 @@ class _Generator:
                 self._add(0.0, "direct", nodeid, 0)
         for _ in range(random.randint(1, 6) if kind == "changing" else 0):
             self._add(random.uniform(0.0, calm_s + 0.2), "direct", self._victim(), random.randint(0, 1))
+
+    def _quick(self, link: Link) -> Link:
+        """A network on which the token rests while nothing happens, and is lent to and fro."""
+        random = self.random
+        return replace(link, delay_s=random.choice((0.0003, 0.001)), jitter=0.1, reordering=int(random.random() < 0.2))
+
+    def _trains(self, begin_s: float, calm_s: float) -> None:
+        """One or two nodes multicast again and again, at short intervals."""
+        random = self.random
+        for _ in range(random.randint(1, 5)):
+            senders = [self._victim() for _ in range(random.choice((1, 2, 2, 3)))]
+            at_s, pace_s = random.uniform(begin_s, calm_s), random.choice((0.001, 0.003, 0.01))
+            safe_share = random.choice((0.0, 0.0, 0.1))
+            for _ in range(random.randint(5, 40)):
+                safe = int(random.random() < safe_share)
+                self._add(at_s, "send", random.choice(senders), random.choice((1, 1, 1, 4)), 30, safe)
+                at_s += random.expovariate(1 / pace_s)
 
 
 def _word(argument: object) -> str:
