@@ -2,12 +2,13 @@
 
 import errno
 import socket
+from contextlib import closing
 
 import psutil
 import pytest
 
 from totemd.errors import MachineError
-from totemd.shell.addresses import interface_index, machine_addresses
+from totemd.shell.addresses import Changes, interface_index, machine_addresses
 
 
 def test_the_same_addresses_as_another_library_finds() -> None:
@@ -37,3 +38,30 @@ def test_a_kernel_that_cannot_be_asked_costs_one_line(monkeypatch: pytest.Monkey
     monkeypatch.setattr(socket, "socket", exhausted)
     with pytest.raises(MachineError, match="addresses: Too many open files"):
         machine_addresses()
+
+
+class Flooded:
+    """A socket that always has something, and now and then lost some."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def recv(self, size: int) -> bytes:
+        self.calls += 1
+        assert self.calls < 100_000, "no end"
+        if self.calls % 3 == 0:
+            raise OSError(errno.ENOBUFS, "No buffer space available")
+        return b"notice"
+
+    def close(self) -> None:
+        pass
+
+
+def test_notices_without_end_are_dropped_in_bounded_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(Changes()) as changes:
+        changes.forget()
+        flooded = Flooded()
+        with monkeypatch.context() as patched:
+            patched.setattr(changes, "_socket", flooded)
+            changes.forget()
+        assert flooded.calls > 1

@@ -1,6 +1,6 @@
 """The machine's own addresses, as the kernel tells them by rtnetlink(7).
 
-Asked once at the start and then every downcheck interval, for good; one question and its answer cost some 30 us.
+Asked at the start and whenever the kernel tells of a change; one question and its answer cost some 30 us.
 """
 
 import errno
@@ -33,10 +33,49 @@ _ANSWER_SIZE_MAX: Final = 1 << 16
 _PATIENCE_S: Final = 1.0
 """The kernel has its answer ready at once."""
 
+RTMGRP_LINK: Final = 1
+RTMGRP_IPV4_IFADDR: Final = 0x10
+RTMGRP_IPV6_IFADDR: Final = 0x100
+
+NOTICES_MAX: Final = 1000
+"""Read together; more wait."""
+
 SIOCGIFFLAGS: Final = 0x8913
 IFF_UP: Final = 1
 _IFREQ_FLAGS: Final = struct.Struct("16sH22x")
 """struct ifreq for the flags of an interface (netdevice(7))."""
+
+
+class Changes:
+    """Becomes readable when an interface or an address of this machine comes, changes or goes."""
+
+    def __init__(self) -> None:
+        """OSError if the kernel does not tell."""
+        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+        self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
+        try:
+            self._socket.bind((0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR))
+        except OSError:
+            self.close()
+            raise
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def forget(self) -> None:
+        """Drop the notices that wait; what they say is to be asked for."""
+        for _ in range(NOTICES_MAX):
+            try:
+                self._socket.recv(_ANSWER_SIZE_MAX)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                # There were more than the kernel keeps: a change, too.
+                if error.errno != errno.ENOBUFS:
+                    return
+
+    def close(self) -> None:
+        self._socket.close()
 
 
 def machine_addresses() -> list[str]:

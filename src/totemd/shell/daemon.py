@@ -18,7 +18,7 @@ from totemd.config.model import Configuration
 from totemd.errors import MachineError, TotemdError
 from totemd.node import Node
 from totemd.node.effects import ConfigureLogs, Exit, NodeEffect, PersistFile, ReadConfiguration, ReopenLogs
-from totemd.shell.addresses import address_is_up
+from totemd.shell.addresses import Changes, address_is_up
 from totemd.shell.clients import Clients
 from totemd.shell.listener import Listener
 from totemd.shell.logs import Logger
@@ -268,20 +268,32 @@ class Daemon:
 
     async def _watch_interface(self) -> None:
         """Notice that our address goes and comes. While it is away nothing is rebound to another one."""
-        while True:
-            await trio.sleep(self._configuration.totem.downcheck_timeout_s)
-            up = address_is_up(self._configuration.transport)
-            if up == self._link_up:
-                continue
-            if up:
-                try:
-                    self._transport.reopen()
-                except MachineError as error:
-                    self._logger.log("err", "TOTEM", str(error))
-                    continue
-            self._link_up = up
-            self._node.interface_changed(up=up, now=trio.current_time())
-            self._pump()
+        with ExitStack() as opened:
+            changes = None
+            with suppress(OSError):
+                changes = opened.enter_context(closing(Changes()))
+            while True:
+                # What changes is looked at twice: at once, and when it has settled.
+                await trio.sleep(self._configuration.totem.downcheck_timeout_s)
+                self._look_at_interface()
+                if changes is not None and self._link_up:
+                    await trio.lowlevel.wait_readable(changes.fileno())
+                    changes.forget()
+                    self._look_at_interface()
+
+    def _look_at_interface(self) -> None:
+        up = address_is_up(self._configuration.transport)
+        if up == self._link_up:
+            return
+        if up:
+            try:
+                self._transport.reopen()
+            except MachineError as error:
+                self._logger.log("err", "TOTEM", str(error))
+                return
+        self._link_up = up
+        self._node.interface_changed(up=up, now=trio.current_time())
+        self._pump()
 
 
 def notify_service_manager(state: str) -> None:
