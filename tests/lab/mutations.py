@@ -234,8 +234,8 @@ MUTATIONS = (
         "sent messages are not counted by the token",
         totem.token,
         "handle_token",
-        "core.me, token.target, seq, ",
-        "core.me, token.target, token.seq, ",
+        "core.me, target, seq, ",
+        "core.me, target, token.seq, ",
         ("agreed order", "no gaps", *LOST),
     ),
     Mutation(
