@@ -160,6 +160,14 @@ def test_broadcast(load_conf: Load, conf: Conf) -> None:
     assert "totem.interface.0.mcastaddr" not in loaded.entries
 
 
+def test_busy_poll(load_conf: Load, conf: Conf) -> None:
+    assert load_conf(conf()).system.busy_poll_us == 0
+    assert load_conf(conf(rest="system {\nbusy_poll_us: 50\n}")).system.busy_poll_us == 50
+    for wrong in ("-1", "10001", "soon"):
+        with pytest.raises(ConfigError, match=rf"expected an integer in range \(0..10000\), but \"{wrong}\""):
+            load_conf(conf(rest=f"system {{\nbusy_poll_us: {wrong}\n}}"))
+
+
 def test_front_for_corosyncs_libraries(load_conf: Load, conf: Conf) -> None:
     defaults = load_conf(conf()).system
     assert (defaults.qb_ipc, defaults.qb_ipc_type) == (True, "native")

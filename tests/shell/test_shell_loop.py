@@ -5,6 +5,7 @@ import select
 import threading
 from collections.abc import Callable, Iterator
 from math import inf
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -33,6 +34,7 @@ class Bare:
         self.with_output: dict[object, None] = {}
         self.unannounced: dict[object, None] = {}
         self.busy = False
+        self.ring = SimpleNamespace(core=SimpleNamespace(wanted=False))
         self.front = self
         self.on_token: Callable[[], None] = lambda: None
         self.on_client: Callable[[], None] = lambda: None

@@ -206,6 +206,7 @@ _SYSTEM = (
     _text("system", "qb_ipc_type", "native (shm)", _RESTART, ("native", "shm", "socket")),
     _text("system", "sched_rr", "yes", _RESTART, _YES_NO),
     _text("system", "priority", "unset", _RESTART),
+    _integer("system", "busy_poll_us", "0 (off; totemd's own)", _RESTART, CmapType.U32, (0, 10_000)),
     _ignored(
         "system",
         "move_to_root_cgroup",

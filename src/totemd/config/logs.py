@@ -75,6 +75,7 @@ def read_system(document: Document) -> SystemSettings:
         qb_ipc_type=system.text("qb_ipc_type") or "native",
         sched_rr=system.flag("sched_rr", True),
         nice=_nice(system.text("priority"), system),
+        busy_poll_us=system.number("busy_poll_us") or 0,
     )
 
 

@@ -162,6 +162,8 @@ class SystemSettings:
     sched_rr: bool = True
     nice: int | None = None
     """`priority`, for when sched_rr is off or not permitted; None: as started."""
+    busy_poll_us: int = 0
+    """For how long after each input the daemon keeps its processor, waiting for the next."""
 
 
 @record

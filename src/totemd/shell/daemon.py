@@ -125,7 +125,14 @@ class Daemon:
             self._opened.enter_context(closing(sockets))
         self._qb = QbClients(self._node, sockets, self._pump, self._epoll)
         self._loop = Loop(
-            self._node, self._transport, self._clients, self._qb, self._epoll, self._pump, self._stalls, busy_poll_s=0.0
+            self._node,
+            self._transport,
+            self._clients,
+            self._qb,
+            self._epoll,
+            self._pump,
+            self._stalls,
+            busy_poll_s=self._configuration.system.busy_poll_us / 1e6,
         )
         self._set_stall_bound()
         # What lives now lives for good; the collector need not look at it in the token's way. Looking once more, for
