@@ -190,7 +190,8 @@ class Node:
 
     def pass_plain_token(self, data: bytes, source: str, now: float) -> bool:
         """Take a single datagram if it is a token that needs no more than to be passed on: nothing else happens then,
-        and no deadline comes nearer than the least timeout. False, and nothing has changed, if it is anything else."""
+        and no deadline comes nearer unless the ring's core says `wanted`. False, and nothing has changed, if it is
+        anything else."""
         sender = self.gate.node_at(source)
         if sender is None or not self.ring.receive_plain_token(data, sender, now):
             return False

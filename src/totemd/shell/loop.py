@@ -128,6 +128,7 @@ class Loop(trio.abc.Instrument):
         transport = self._transport
         receive_token, pass_token = transport.receive_token, self._node.pass_plain_token
         output, events, qb, clients = self._node.front.with_output, self._qb.unannounced, self._qb, self._clients
+        core = self._node.ring.core
         stalls = self._stalls
         if self._trio_descriptor < 0:
             timeout = min(timeout, BLIND_S)
@@ -157,7 +158,7 @@ class Loop(trio.abc.Instrument):
                     token = receive_token()
             # Most visits of the token end here.
             if token is not None and len(ready) == 1 and now < self._deadline and pass_token(*token, now):
-                if output or events or transport.unsent:
+                if output or events or transport.unsent or core.wanted:
                     self._pump()
             else:
                 trio_ready = self._handle(ready, token, now)

@@ -134,13 +134,14 @@ def _keep(core: Core, data: bytes, seq: int, aru: int) -> None:
     direct.rest_end = core.now + core.parameters.token_hold_timeout_s
     core.hold_deadline = inf
     _set_rest_timer(core)
+    # Somebody may have asked for it; and its timers are news to the driver.
+    core.wanted = core.wanted or in_force(core)
     direct.restable = len(data) == PLAIN_TOKEN_SIZE
     if direct.restable:
         fields = unpack_plain_token(data)
         direct.target = fields[1]
         direct.aru, direct.aru_addr = fields[4], fields[5]
         direct.backlog, direct.fcc, direct.retrans_flg = fields[8:11]
-        core.wanted = core.wanted or bool(direct.asks or direct.favourite)
 
 
 def _start_lap(core: Core, data: bytes, seq: int) -> None:

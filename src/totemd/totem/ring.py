@@ -124,8 +124,6 @@ class Ring:
         core.now = now
         if not visit_plainly(core, data, sender):
             return False
-        if core.wanted:
-            direct.use_token(core)
         self._run_loopback()
         return True
 
