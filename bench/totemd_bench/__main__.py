@@ -87,8 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     how.add_argument(
         "--client-scheduling",
-        choices=("rr", "other"),
-        help="of the clients (default: as the daemons, which otherwise starve them where nodes share processors)",
+        type=_priority,
+        dest="client_priority",
+        metavar="other|1..99",
+        help="of the clients: ordinary, or a real-time priority (default 1, just below the daemons; other with other)",
     )
     how.add_argument("--token", type=int, dest="token_ms", metavar="MS", help="fixed; default: corosync's, by nodes")
     how.add_argument("--budget", type=float, dest="budget_s", metavar="S", help="begin nothing that would end later")
@@ -125,6 +127,14 @@ def _cells(text: str) -> Any:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _priority(text: str) -> int:
+    if text == "other":
+        return 0
+    if not text.isdecimal() or not 1 <= int(text) <= 99:
+        raise argparse.ArgumentTypeError("other, or a priority from 1 to 99")
+    return int(text)
+
+
 def _clients(text: str) -> list[str]:
     clients = text.split(",")
     if unknown := set(clients) - set(CLIENTS):
@@ -154,7 +164,7 @@ def options_of(arguments: argparse.Namespace) -> Options:
     values |= {f.name: given[f.name] for f in fields(Options) if given.get(f.name) is not None}
     values["engines"] = engines(arguments)
     values["real_time"] = arguments.scheduling == "rr"
-    values["real_time_clients"] = (arguments.client_scheduling or arguments.scheduling) == "rr"
+    values.setdefault("client_priority", 1 if arguments.scheduling == "rr" else 0)
     options = Options(**values)
     if min(options.rounds, options.tries, options.baseline_tries) < 1 or min(options.seconds, options.idle_s) <= 0:
         raise ValueError("rounds, tries and seconds are positive")

@@ -146,8 +146,12 @@ class Options:
     """After which a cold start has failed."""
     real_time: bool = True
     """The daemons; corosync's default."""
-    real_time_clients: bool = True
-    """Just below the daemons. Otherwise the machine's other processes are measured, too."""
+    client_priority: int = 1
+    """Of round-robin scheduling; 0: ordinary processes, with which the machine's other ones are measured, too.
+
+    1 is below the daemons, as clients are by default. At 99, the daemons' own, a single sender gets its turn also where
+    the daemons of many nodes fill few processors, but many senders let the daemons' sockets overflow.
+    """
     token_ms: int | None = None
     """A fixed token timeout; None: corosync's default, which grows with the nodes."""
     budget_s: float | None = None

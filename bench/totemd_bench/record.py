@@ -56,7 +56,8 @@ def options_record(options: Options) -> dict[str, Any]:
     record = asdict(options)
     record["cells"] = [cell.name for cell in options.cells]
     record["scheduling"] = "rr" if record.pop("real_time") else "other"
-    record["client_scheduling"] = "rr" if record.pop("real_time_clients") else "other"
+    priority = record.pop("client_priority")
+    record["client_scheduling"] = f"rr {priority}" if priority else "other"
     return record
 
 

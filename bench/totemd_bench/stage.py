@@ -20,9 +20,6 @@ SOURCES = Path(__file__).parent.parent
 STAGGER_S = 0.3
 """Between the starts of real nodes, which abort or re-form for long when all start at once."""
 
-REAL_TIME = ["chrt", "--rr", "1"]
-"""Above the machine's other processes, below the daemons, whose sockets overflow when they have to wait for clients."""
-
 
 class RingError(Exception):
     """A ring does not form, or a daemon has ended; the text says which."""
@@ -31,8 +28,8 @@ class RingError(Exception):
 class Programs:
     """The compiled clients, and the words in front of them that choose their scheduling."""
 
-    def __init__(self, directory: Path, *, real_time: bool) -> None:
-        self.prefix = REAL_TIME if real_time else []
+    def __init__(self, directory: Path, *, client_priority: int) -> None:
+        self.prefix = ["chrt", "--rr", str(client_priority)] if client_priority else []
         directory.mkdir(parents=True, exist_ok=True)
         self.libcpg = compile_client(SOURCES / "load_cpg.c", directory)
         self.native = compile_client(SOURCES / "load_native.c", directory)

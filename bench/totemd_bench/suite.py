@@ -84,7 +84,7 @@ class Suite:
         return self.results
 
     def _run_in(self, directory: Path) -> None:
-        programs = Programs(directory / "programs", real_time=self._options.real_time_clients)
+        programs = Programs(directory / "programs", client_priority=self._options.client_priority)
         stage: Stage | None = None
         try:
             for number, task in enumerate(self._tasks):

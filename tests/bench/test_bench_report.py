@@ -134,7 +134,7 @@ ASKED: dict[str, Any] = {
     "seconds": 1.0,
     "clients": ["libcpg"],
     "scheduling": "rr",
-    "client_scheduling": "rr",
+    "client_scheduling": "rr 1",
     "token_ms": None,
 }
 

@@ -23,7 +23,7 @@ def run(engine: Engine, clients: tuple[str, ...]) -> dict[Key, list[object]]:
         baseline_tries=1,
         bound_s=30.0,
         real_time=False,
-        real_time_clients=False,
+        client_priority=0,
     )
     results = Suite(options, lambda text: None).run()
     assert not results.interrupted
