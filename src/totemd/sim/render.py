@@ -22,6 +22,9 @@ from totemd.wire.packets import (
     MergeDetect,
     OrfToken,
     Packet,
+    TokenAsk,
+    TokenLoan,
+    TokenTaken,
     decode_packet,
 )
 
@@ -52,6 +55,13 @@ def packet_line(packet: Packet) -> str:
         entries = " ".join(_entry_text(entry) for entry in packet.entries)
         place = f"{packet.memb_index}/{len(packet.members)}"
         return f"commit ring={ring_text(packet.ring)} members={nodes_text(packet.members)} at={place} [{entries}]"
+    if isinstance(packet, TokenAsk):
+        return f"ask ring={ring_text(packet.ring)} asker={packet.asker} visit={packet.token_seq} hops={packet.hops}"
+    if isinstance(packet, TokenLoan):
+        numbers = f"visit={packet.token_seq} seq={packet.seq} base={packet.base} age={packet.age_us}us"
+        return f"loan ring={ring_text(packet.ring)} {numbers} lap={packet.lap.name.lower()}"
+    if isinstance(packet, TokenTaken):
+        return f"taken ring={ring_text(packet.ring)} visit={packet.token_seq}"
     kind = "merge" if isinstance(packet, MergeDetect) else "cancel"
     return f"{kind} from={packet.sender} ring={ring_text(packet.ring)}"
 
@@ -102,6 +112,8 @@ def state_line(core: Core) -> str:
     if tuple(sorted(core.proc)) != core.memb or core.failed:
         parts.append(f"proc={nodes_text(sorted(core.proc))} failed={nodes_text(sorted(core.failed))}")
     parts.append(f"aru={core.aru} high={core.high} delivered={core.high_delivered}")
+    if core.direct.holding:
+        parts.append("has the token")
     if core.saved:
         parts.append(f"old={ring_text(core.old_ring)}:{core.old_aru}/{core.old_high}")
     return " ".join(parts)
@@ -117,6 +129,7 @@ def timers_line(core: Core) -> str:
         "join": core.join_deadline,
         "consensus": core.consensus_deadline,
         "heartbeat": core.heartbeat_deadline,
+        "ask": core.direct.ask_deadline,
     }
     parts = [f"{name}={(deadline - core.now) * 1000:.0f}ms" for name, deadline in timers.items() if deadline != inf]
     return " ".join(parts) or "-"
