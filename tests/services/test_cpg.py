@@ -23,7 +23,6 @@ from totemd.services.cpg import (
     CpgReason,
     CpgRun,
     EndpointState,
-    RunListener,
     TotemConfigurationChanged,
 )
 from totemd.services.cpg import round as cpg_round
@@ -487,7 +486,7 @@ def test_a_leave_for_no_known_reason() -> None:
     assert changes(one) == [([(1, 1)], [], [CpgChange(2, 2, CpgReason.UNDEFINED)])]
 
 
-class RunRecorder(Recorder, RunListener):
+class RunRecorder(Recorder):
     """A listener that takes runs, and keeps their events."""
 
     def push_run(self, run: CpgRun) -> None:

@@ -17,7 +17,6 @@ from totemd.services.cpg import (
     CpgPartialDelivered,
     CpgRun,
     McastHead,
-    RunListener,
 )
 from totemd.wire.cpg import MCAST_OVERHEAD
 
@@ -35,7 +34,7 @@ class Subscription(Protocol):
         """Stop hearing; the client is gone, or wants no more of it."""
 
 
-class GroupSubscription(RunListener):
+class GroupSubscription:
     """A process in a group: what the cpg service calls an endpoint."""
 
     def __init__(self, session: "Session", ident: int, group: bytes, pid: int) -> None:

@@ -13,14 +13,14 @@ from totemd.ipc.ports import SharedBuffers
 from totemd.ipc.services import Services
 from totemd.limits import CPG_DATA_MAX, ITERATIONS_MAX
 from totemd.qb import cpg_messages as messages
-from totemd.qb.api import BatchFront, Port, QbService
+from totemd.qb.api import Port, QbService
 from totemd.qb.codec import response
 from totemd.qb.cpg_messages import CpgRequest, EventEncoder, IterationType, delivered_run
 from totemd.qb.handling import demand_size
 from totemd.qb.zero_copy import ZeroCopyBuffers
 from totemd.record import record
 from totemd.services.base import ServiceId
-from totemd.services.cpg import CpgFragment, CpgGroup, CpgRun, RunListener
+from totemd.services.cpg import CpgFragment, CpgGroup, CpgRun
 from totemd.wire.groups import Buffer
 
 _Entries = Iterator[tuple[bytes, NodeId, int]]
@@ -35,7 +35,7 @@ _SAFE: Final = messages.GUARANTEE_SAFE
 _FRAGMENTS: Final = {int(kind): kind for kind in CpgFragment}
 
 
-class CpgFront(BatchFront, RunListener):
+class CpgFront:
     """One connection."""
 
     def __init__(self, services: Services, port: Port) -> None:

@@ -118,7 +118,7 @@ class QbSession:
         self._events: deque[bytes] = deque()
         self._front = service.make(services, self)
         self._handle = self._front.handle
-        self._batches = self._front if isinstance(self._front, BatchFront) else None
+        self._handle_batch = self._front.handle_batch if isinstance(self._front, BatchFront) else None
 
     # -- the shell's side --------------------------------------------------------------------------------------------
 
@@ -164,11 +164,11 @@ class QbSession:
 
     def receive_all(self, messages: Sequence[bytes]) -> int:
         """Handle requests as far as they are accepted; how many that were. To be called while `accepts`."""
-        batches = self._batches
+        handle_batch = self._handle_batch
         done, end = 0, len(messages)
         while done < end:
-            if batches is not None:
-                count = batches.handle_batch(messages, done)
+            if handle_batch is not None:
+                count = handle_batch(messages, done)
                 self.counters.requests += count
                 done += count
                 if done == end:

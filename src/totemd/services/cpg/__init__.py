@@ -10,7 +10,7 @@ from totemd.services.cpg.events import (
     TotemConfigurationChanged,
 )
 from totemd.services.cpg.local import EndpointState
-from totemd.services.cpg.run import CpgRun, McastHead, RunListener
+from totemd.services.cpg.run import CpgRun, McastHead
 from totemd.services.cpg.service import Cpg
 from totemd.wire.cpg import CpgFragment, CpgReason
 
@@ -27,6 +27,5 @@ __all__ = [
     "CpgRun",
     "EndpointState",
     "McastHead",
-    "RunListener",
     "TotemConfigurationChanged",
 ]

@@ -6,9 +6,11 @@
 A client that is gone has no listener any more, but its process stays here until its leave has been delivered.
 """
 
+from collections.abc import Callable
 from enum import Enum
 
 from totemd.services.base import Listener
+from totemd.services.cpg.run import CpgRun, RunListener
 from totemd.wire.cpg import CpgReason
 
 
@@ -33,6 +35,7 @@ class LocalProcess:
         "interrupted",
         "joined",
         "pid",
+        "push_run",
         "state",
         "unsent_leave",
     )
@@ -40,6 +43,10 @@ class LocalProcess:
     def __init__(self, endpoint: Listener, group: bytes, pid: int, initial_configuration: bool) -> None:
         self.endpoint: Listener | None = endpoint
         """None once the client is gone."""
+        self.push_run: Callable[[CpgRun], None] | None = (
+            endpoint.push_run if isinstance(endpoint, RunListener) else None
+        )
+        """How the client is given many messages at once, if it takes them so."""
         self.group = group
         self.pid = pid
         self.state = EndpointState.JOIN_STARTED

@@ -5,7 +5,7 @@ messages of one node to one group that come in one packet are given to local cli
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from totemd.errors import BadPacket
 from totemd.ids import NodeId
@@ -92,9 +92,9 @@ class CpgRun:
         ]
 
 
-class RunListener:
+@runtime_checkable
+class RunListener(Protocol):
     """A listener that takes runs, too; others are pushed the events of a run."""
 
     def push_run(self, run: CpgRun) -> None:
         """Take messages that came together. Must not call back into the service."""
-        raise NotImplementedError

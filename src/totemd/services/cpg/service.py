@@ -38,7 +38,7 @@ from totemd.services.cpg.events import (
 from totemd.services.cpg.local import EndpointState, LocalProcess, LocalProcesses
 from totemd.services.cpg.processes import ProcessTable
 from totemd.services.cpg.round import Round
-from totemd.services.cpg.run import CpgRun, McastHead, McastHeads, RunListener
+from totemd.services.cpg.run import CpgRun, McastHead, McastHeads
 from totemd.totem.api import ConfigurationChanged
 from totemd.wire import cpg as wire
 from totemd.wire.cpg import CpgFragment, CpgFunction, CpgReason
@@ -271,9 +271,11 @@ class Cpg:
         events = None
         for process in hearers:
             endpoint = process.endpoint
-            if isinstance(endpoint, RunListener):
-                endpoint.push_run(run)
-            elif endpoint is not None:
+            if endpoint is None:
+                continue
+            if process.push_run is not None:
+                process.push_run(run)
+            else:
                 if events is None:
                     events = run.events()
                 for event in events:
