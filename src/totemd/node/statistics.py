@@ -25,7 +25,13 @@ PAUSES_MAX: Final = 10
 FIREWALL_GATHERS: Final = 3
 """So many fruitless searches for members in a row are taken for a firewall or a dead interface."""
 
-_NOT_CORE: Final = frozenset(("retransmits_requested", "duplicate_tokens", "implausible_tokens", "continuous_gather"))
+_DIRECT_TOKEN: Final = (
+    *("token_ask_tx", "token_ask_rx", "token_loan_tx", "token_loan_rx", "token_return_rx"),
+    *("direct_mcast_tx", "laps"),
+)
+_NOT_CORE: Final = frozenset(
+    ("retransmits_requested", "duplicate_tokens", "implausible_tokens", "continuous_gather", *_DIRECT_TOKEN)
+)
 _UNMEASURED: Final = ("mtt_rx_token", "avg_token_workload", "avg_backlog_calc", "continuous_sendmsg_failures")
 
 
