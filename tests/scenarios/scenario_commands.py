@@ -263,6 +263,9 @@ class Scenario:
         self._tell(member, before)
 
     def _tell(self, member: Member, before: State) -> None:
+        if member.core.join_deadline <= self.cluster.now:
+            # A join is sent when everything that arrived together has been handled.
+            member.handle_timer()
         for effect in self.cluster.perform(member):
             if not isinstance(effect, Log):
                 self._say(f"n{member.nodeid} {effect_line(effect)}")

@@ -57,6 +57,9 @@ class ConsensusMachine(RuleBasedStateMachine):
     # What must have been sent
 
     def expect_join(self) -> None:
+        if self.core.state is State.GATHER and self.core.join_deadline <= self.core.now:
+            # As the ring does when it has handled what it has read.
+            gather.send_join(self.core)
         sent = [effect for effect in self.effects if isinstance(effect, Broadcast)]
         assert len(sent) == 1
         join = decode_packet(sent[0].data)

@@ -98,6 +98,8 @@ class Core:
         """Whether all members are known to have installed the present ring, as the token's next visit shows."""
         self.newcomers: dict[NodeId, str] = {}
         """Whom we heard in other rings before that, with what to say of it."""
+        self.look_around_until = 0.0
+        """A node that has just begun makes no ring of its own before that: the others may be about to answer."""
         self.cause = "the daemon started"
         # Ring ids. The +1 keeps a restarted node apart from its former self.
         self.ring = RingId(nodeid, stored_ring_seq + 1)

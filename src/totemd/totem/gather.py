@@ -8,6 +8,9 @@ from totemd.totem import commit
 from totemd.totem.core import Core, State
 from totemd.wire.packets import FEATURE_DIRECT_TOKEN, LEAVE_SENDER, Join, encode_join
 
+JOIN_CROWD = 8
+"""For every so many nodes in sight, joins are repeated by one join timeout more seldom."""
+
 
 def enter_gather(core: Core, cause: str) -> None:
     """Start (again) to agree on a membership. What was learnt so far of who is there is kept.
@@ -18,6 +21,7 @@ def enter_gather(core: Core, cause: str) -> None:
         core.cause = cause
         core.stats.continuous_gather = 0
     core.log("debug", f"gathering: {cause}")
+    again = core.state is State.GATHER
     core.stats.gather_entered += 1
     core.stats.continuous_gather += 1
     core.change_state(State.GATHER)
@@ -34,13 +38,17 @@ def enter_gather(core: Core, cause: str) -> None:
     if core.parameters.send_join_timeout_s > 0:
         # Spreads the joins of large rings out in time.
         core.join_deadline = core.now + core.random() * core.parameters.send_join_timeout_s
+    elif again:
+        # Sent when all that came with it has been handled: there may be more that is new.
+        core.join_deadline = core.now
     else:
         send_join(core)
 
 
 def send_join(core: Core) -> None:
     """Multicast our view, to ourselves too: that is how a lone node agrees with itself."""
-    core.join_deadline = core.now + core.parameters.join_timeout_s
+    # What many say over and over takes all of them time; a lost join can wait as the ring grows.
+    core.join_deadline = core.now + core.parameters.join_timeout_s * (1 + len(core.proc) // JOIN_CROWD)
     core.stats.memb_join_tx += 1
     ring_seq = max(core.ring.seq, core.refused_ring_seq)
     features = FEATURE_DIRECT_TOKEN if core.parameters.direct_token else 0
@@ -177,6 +185,9 @@ def _commit_if_agreed(core: Core) -> None:
     nodes = candidates(core)
     if not nodes <= core.consensus:
         return
+    if len(core.proc) == 1 and core.now < core.look_around_until:
+        # Those who are there have not had the time to answer; our next join lets us go on.
+        return
     if core.failed_to_receive:
         # We could not get the ring's messages: start alone, with a clean slate, and merge again.
         core.failed_to_receive = False
@@ -184,6 +195,8 @@ def _commit_if_agreed(core: Core) -> None:
         core.failed = {}
         commit.propose(core)
     elif nodes and min(nodes) == core.me:
+        if core.join_deadline <= core.now:
+            send_join(core)
         commit.propose(core)
 
 

@@ -106,6 +106,7 @@ class Ring:
         """Begin life: look for others."""
         core = self._core
         core.now = now
+        core.look_around_until = now + core.parameters.join_timeout_s
         gather.enter_gather(core, "the daemon started")
         self._run_loopback()
 
