@@ -247,6 +247,8 @@ def session(data: bytes) -> None:
                 node.session_receive(client, b"", now)
         if kind & 4:
             now = settle(host, now)
+            while node.front.resumable:
+                node.session_receive(node.front.resumable.popitem()[0], b"", now)
         for other, decoder in zip(clients, decoders, strict=True):
             assert other.backlog_bytes <= CLIENT_BACKLOG_BYTES_MAX + FRAME_SIZE_MAX
             chunks_out = other.take_output()

@@ -205,7 +205,7 @@ def library_requests(data: bytes) -> None:
         node.set_time(now)
         if session.accepts:
             before = link.responses
-            session.receive(_request(kind, content))
+            session.receive_all([_request(kind, content)])
             assert link.responses <= before + 1
         if kind & TOKEN:
             now = _go_on(host, now)
