@@ -295,7 +295,7 @@ MUTATIONS = (
         "core.successor(core.new_memb)",
         "core.token_copy[0]",
         LOST,
-        seeds=300,
+        seeds=900,
     ),
     # The ring: membership
     Mutation(
