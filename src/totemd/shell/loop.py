@@ -87,7 +87,7 @@ class Loop(trio.abc.Instrument):
             self._end()
 
     def _end(self) -> None:
-        if self._failure is None:
+        with suppress(KeyError):
             trio.lowlevel.remove_instrument(self)
         if self._trio_descriptor >= 0:
             self._epoll.unregister(self._trio_descriptor)
