@@ -177,7 +177,13 @@ def lone_node() -> tuple[Host, float]:
     """The only node of a cluster, synchronized."""
     host = Host(1, 1)
     host.node.start(0.0)
-    return host, settle(host, 0.0)
+    now = settle(host, 0.0)
+    for _ in range(100):
+        if not host.node.synchronizing:
+            break
+        now = settle(host, max(now, host.node.next_deadline()))
+    assert not host.node.synchronizing
+    return host, now
 
 
 def settle(host: Host, now: float) -> float:

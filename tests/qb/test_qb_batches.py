@@ -190,6 +190,7 @@ class Client:
         if joins:
             self.session.receive(_join(b"group", 7))
             self.settle()
+            assert self.host.node.cpg.members(b"group")
 
     def settle(self) -> None:
         self.now = settle(self.host, self.now + 0.5)
@@ -255,6 +256,7 @@ def test_a_full_queue_stops_both_at_the_same_message(size: int) -> None:
     message = _multicast(size, 2, 0, MULTICAST, 0)
     count = 0
     while single.session.accepts:
+        assert count < 10_000
         single.session.receive(message)
         count += 1
     assert many.session.receive_all([message] * (count + 50)) == count
