@@ -35,6 +35,7 @@ import totemd.totem.gather
 import totemd.totem.install
 import totemd.totem.plain
 import totemd.totem.recovery
+import totemd.totem.resting
 import totemd.totem.ring
 import totemd.totem.token
 from totemd.sim.faults import PRESETS, Faults
@@ -290,7 +291,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the token that came back goes on to who had it",
-        totem.direct,
+        totem.resting,
         "release",
         "core.successor(core.new_memb)",
         "core.token_copy[0]",

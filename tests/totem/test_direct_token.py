@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from totemd.ids import NodeId, RingId
-from totemd.totem.direct import PACKETS_MAX, QUIET_S
+from totemd.totem.direct import PACKETS_MAX
 from totemd.totem.effects import Broadcast, Unicast
+from totemd.totem.resting import QUIET_S
 from totemd.wire.packets import (
     HoldCancel,
     Lap,

@@ -13,11 +13,10 @@ from totemd.ids import NodeId
 from totemd.limits import SEQUENCE_WINDOW
 from totemd.totem.core import LOAN_RETRANSMITS, Core, State
 from totemd.totem.delivery import deliver
+from totemd.totem.resting import in_force, release, set_rest_timer
 from totemd.totem.sending import send_queued
 from totemd.totem.sequence import MASK, precedes, precedes_or_equals
 from totemd.wire.packets import (
-    DIRECT_LAP,
-    PLAIN_TOKEN_SIZE,
     Lap,
     TokenAsk,
     TokenLoan,
@@ -25,21 +24,10 @@ from totemd.wire.packets import (
     encode_token_ask,
     encode_token_loan,
     encode_token_taken,
-    pack_plain_token,
-    unpack_plain_token,
 )
-
-QUIET_S: Final = 0.005
-"""How long messages that no rotation has shown may wait for more of them."""
 
 PACKETS_MAX: Final = 512
 """Multicasts between two rotations: what every receiver's buffer holds."""
-
-RESTING_SEQ_MAX: Final = 0x70000000 - 2 * SEQUENCE_WINDOW
-"""Near the end of the numbers the token only rotates: a visit then renews the ring."""
-
-BUSY_LAPS: Final = 4
-"""The token goes on rotating until so many rotations in a row had one sender at most."""
 
 ASKS_MAX: Final = 3
 """After so many without an answer the token is made to rotate."""
@@ -48,149 +36,6 @@ HOPS_MAX: Final = 2
 """How often an ask is passed on."""
 
 US_PER_S: Final = 1_000_000
-
-
-def in_force(core: Core) -> bool:
-    """Whether this node may use the resting token so. All members know how, and none is being synchronized here."""
-    return (
-        core.direct.in_ring
-        and core.parameters.direct_token
-        and core.settled
-        and not core.waiting_trans_ack
-        and core.state is State.OPERATIONAL
-    )
-
-
-# The token's regular visit
-
-
-def note_visit(core: Core, target: int) -> int:
-    """The rotating token is here, has been used, and says `target`; gives what it says from here on."""
-    if core.state is not State.OPERATIONAL:
-        return target
-    direct = core.direct
-    direct.ask_deadline = inf
-    direct.loan_out = direct.holding = direct.lent = False
-    core.wanted = bool(core.current_queue())
-    if core.ring.rep == core.me:
-        direct.busy_laps = BUSY_LAPS if len(direct.senders) > 1 else max(0, direct.busy_laps - 1)
-        if in_force(core) and not direct.busy_laps:
-            return DIRECT_LAP
-        return 0 if target == DIRECT_LAP else target
-    direct.asks.clear()
-    direct.cancelled = False
-    direct.holder = core.ring.rep
-    direct.called = target == DIRECT_LAP
-    if direct.called:
-        core.held = True
-    return target
-
-
-def pass_on(core: Core, data: bytes, seq: int, aru: int, backlog: int, *, asks_nothing: bool = True) -> None:
-    """Send the token to the next member; the representative of an idle ring keeps it instead."""
-    core.start_token_timers()
-    if core.ring.rep == core.me:
-        stays = _stays(core, seq, aru, backlog)
-        if core.held or (stays and asks_nothing):
-            _keep(core, data, seq, aru)
-            return
-        _start_lap(core, data, seq)
-    core.parked = False
-    core.stats.orf_token_tx += 1
-    core.send_token(core.successor(core.new_memb), data)
-    if core.heartbeat_timeout_s is not None:
-        core.heartbeat_deadline = core.now + core.heartbeat_timeout_s
-
-
-def _stays(core: Core, seq: int, aru: int, backlog: int) -> bool:
-    """Whether nothing needs the next rotation: nobody lacks what was there when the last one began, all SAFE messages
-    are safe everywhere, and nobody has more to send, but for one who has asked."""
-    direct = core.direct
-    direct.safe_laps = direct.safe_laps + 1 if core.window.released >= direct.safe_high else 0
-    if not direct.called or direct.cancelled or not in_force(core) or core.current_queue():
-        return False
-    if (
-        direct.busy_laps
-        or backlog > core.parameters.max_messages_packets
-        or not direct.lap_base <= aru <= seq <= RESTING_SEQ_MAX
-        or seq > core.window.released + SEQUENCE_WINDOW // 2
-        or direct.safe_laps < 2
-    ):
-        return False
-    # Who asked before its visit has been served.
-    for asker in [asker for asker, seen in direct.asks.items() if precedes(seen, direct.lap_token_seq)]:
-        del direct.asks[asker]
-    return aru == seq if not direct.asks else len(direct.asks) == 1
-
-
-def _keep(core: Core, data: bytes, seq: int, aru: int) -> None:
-    direct = core.direct
-    core.parked = True
-    core.token_copy = (core.successor(core.new_memb), data)
-    core.heartbeat_deadline = inf
-    direct.holder = core.me
-    direct.seq, direct.base = seq, min(core.last_seq, aru)
-    direct.lap_due = Lap.NONE
-    direct.rest_end = core.now + core.parameters.token_hold_timeout_s
-    core.hold_deadline = inf
-    _set_rest_timer(core)
-    # Somebody may have asked for it; and its timers are news to the driver.
-    core.wanted = core.wanted or in_force(core)
-    direct.restable = len(data) == PLAIN_TOKEN_SIZE
-    if direct.restable:
-        fields = unpack_plain_token(data)
-        direct.target = fields[1]
-        direct.aru, direct.aru_addr = fields[4], fields[5]
-        direct.backlog, direct.fcc, direct.retrans_flg = fields[8:11]
-
-
-def _start_lap(core: Core, data: bytes, seq: int) -> None:
-    direct = core.direct
-    direct.called = int.from_bytes(data[9:13], "little") == DIRECT_LAP
-    direct.cancelled = False
-    direct.lap_base = seq
-    direct.lap_token_seq = (core.my_token_seq + 1) & MASK
-    direct.senders.clear()
-    core.stats.laps += 1
-
-
-def release(core: Core) -> None:
-    """The representative has its parked token rotate: its visit ends here."""
-    direct = core.direct
-    if core.token_copy is None:
-        return
-    if direct.lap_due is Lap.BUSY:
-        direct.busy_laps = BUSY_LAPS
-    data = _made_anew(core) if direct.restable else core.token_copy[1]
-    core.parked = False
-    core.hold_deadline = inf
-    core.token_copy = (core.successor(core.new_memb), data)
-    _start_lap(core, data, direct.seq)
-    direct.lap_due = Lap.NONE
-    core.stats.orf_token_tx += 1
-    core.resend_token()
-
-
-def _made_anew(core: Core) -> bytes:
-    """The parked token with all that has been sent since, as if this node had sent it: [ORD-13]."""
-    direct = core.direct
-    target = direct.target
-    if in_force(core):
-        target = 0 if direct.busy_laps else DIRECT_LAP
-    elif target == DIRECT_LAP:
-        target = 0
-    aru, aru_addr = direct.aru, direct.aru_addr
-    if precedes(core.aru, aru) or aru_addr in (core.me, 0) or aru_addr not in core.new_memb:
-        aru = core.aru
-        aru_addr = 0 if aru == direct.seq else core.me
-    ring = core.ring
-    return pack_plain_token(
-        core.me, target, direct.seq, (core.my_token_seq + 1) & MASK, aru, aru_addr, ring.rep, ring.seq,
-        direct.backlog, direct.fcc, direct.retrans_flg,
-    )  # fmt: skip
-
-
-# The resting token
 
 
 def use_token(core: Core) -> None:
@@ -240,7 +85,7 @@ def _use(core: Core) -> None:
     elif core.parked and direct.favourite:
         _give(core, direct.favourite)
     elif sent or core.hold_deadline == inf:
-        _set_rest_timer(core)
+        set_rest_timer(core)
 
 
 def _send(core: Core) -> int:
@@ -272,12 +117,6 @@ def _account(core: Core, seq: int) -> None:
     counted = min(seq - direct.seq, max(0, core.parameters.window_size_packets - direct.fcc))
     direct.fcc += counted
     core.trc += counted
-
-
-def _set_rest_timer(core: Core) -> None:
-    direct = core.direct
-    quiet_end = inf if direct.seq == direct.base else core.now + QUIET_S
-    core.hold_deadline = min(direct.rest_end, quiet_end)
 
 
 def rest_ends(core: Core) -> None:

@@ -9,7 +9,7 @@ from totemd.ids import NodeId
 from totemd.limits import SEQUENCE_WINDOW
 from totemd.totem.core import Core, State
 from totemd.totem.delivery import deliver, note_received_by_all
-from totemd.totem.direct import note_visit, pass_on
+from totemd.totem.resting import note_visit, pass_on
 from totemd.totem.sending import send_queued
 from totemd.totem.sequence import MASK, precedes_or_equals
 from totemd.totem.token import RING_SEQ_END, note_idleness, share

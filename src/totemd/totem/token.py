@@ -9,11 +9,11 @@ from totemd.ids import RingId
 from totemd.limits import RETRANSMIT_ENTRIES_MAX, SEQUENCE_WINDOW
 from totemd.totem import delivery
 from totemd.totem.core import Core, State
-from totemd.totem.direct import note_visit, pass_on
 from totemd.totem.flow import allowance
 from totemd.totem.gather import enter_gather, restore_old_ring, settle
 from totemd.totem.install import install_ring
 from totemd.totem.recovery import count_rotations
+from totemd.totem.resting import note_visit, pass_on
 from totemd.totem.sending import send_queued
 from totemd.totem.sequence import MASK, precedes, precedes_or_equals
 from totemd.totem.window import Window
