@@ -6,7 +6,7 @@ sockets or flow control.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias
 
 from totemd.ipc.ports import Credentials
 from totemd.ipc.services import Services
@@ -42,14 +42,11 @@ class Front(Protocol):
         """The client is gone, or cut off: forget it everywhere. Called once."""
 
 
-@runtime_checkable
-class BatchFront(Protocol):
-    """A front that can serve some requests many at a time."""
-
-    def handle_batch(self, messages: Sequence[bytes], first: int) -> int:
-        """Serve requests from the one with index `first` on, whole but unchecked; how many. It stops before the first
-        that it does not serve so, or that is not all right: that one goes the usual way. None of them has a response.
-        They are under flow control: none is served while those are refused."""
+HandleBatch: TypeAlias = Callable[[Sequence[bytes], int], int]
+"""The method `handle_batch` of a front that can serve some requests many at a time: from the one with the given index
+on, whole but unchecked; gives how many. It stops before the first that it does not serve so, or that is not all right:
+that one goes the usual way. None of them has a response. They are under flow control: none is served while those are
+refused."""
 
 
 @record

@@ -210,7 +210,7 @@ def _node_status_body(status: NodeStatus) -> bytes:
     return head + link.ljust(STATUS_LINKS * _STATUS_LINK.size, b"\0")
 
 
-SERVICE: Final = QbService(
+SERVICE: Final[QbService] = QbService(
     name="cfg",
     service_id=ServiceId.CFG,
     functions=len(Request),

@@ -228,7 +228,7 @@ _REQUESTS: Final = (
     _Request(REQUEST_HEADER.size + _MAP.size, 10, 0, CmapFront._set_current_map),
 )
 
-SERVICE: Final = QbService(
+SERVICE: Final[QbService] = QbService(
     name="cmap",
     service_id=ServiceId.CMAP,
     functions=len(_REQUESTS),

@@ -253,7 +253,7 @@ _REQUESTS: Final[dict[int, _Request]] = {
     CpgRequest.PARTIAL_MULTICAST: _Request(messages.PARTIAL_MULTICAST.size, CpgFront._partial_multicast, 18),
 }
 
-SERVICE: Final = QbService(
+SERVICE: Final[QbService] = QbService(
     name="cpg",
     service_id=ServiceId.CPG,
     functions=len(CpgRequest),

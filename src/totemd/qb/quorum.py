@@ -130,7 +130,7 @@ _REQUESTS: Final = (
 )
 """By request id."""
 
-SERVICE: Final = QbService(
+SERVICE: Final[QbService] = QbService(
     name="quorum",
     service_id=ServiceId.QUORUM,
     functions=len(_REQUESTS),

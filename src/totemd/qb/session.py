@@ -17,7 +17,7 @@ from totemd.errors import BadRing, Code, ServiceError
 from totemd.ipc.backlog import Account
 from totemd.ipc.ports import Credentials
 from totemd.ipc.services import Services
-from totemd.qb.api import BatchFront, QbService
+from totemd.qb.api import HandleBatch, QbService
 from totemd.qb.codec import REQUEST_HEADER, response
 from totemd.qb.handshake import DISCONNECT
 from totemd.services.base import ServiceId
@@ -118,7 +118,7 @@ class QbSession:
         self._events: deque[bytes] = deque()
         self._front = service.make(services, self)
         self._handle = self._front.handle
-        self._handle_batch = self._front.handle_batch if isinstance(self._front, BatchFront) else None
+        self._handle_batch: HandleBatch | None = getattr(self._front, "handle_batch", None)
 
     # -- the shell's side --------------------------------------------------------------------------------------------
 

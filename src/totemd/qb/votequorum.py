@@ -211,7 +211,7 @@ def _standing(node: NodeStanding) -> bytes:
     return _STANDING.pack(node.nodeid, 0 if node.nodeid == DEVICE_NODEID else node.state)
 
 
-SERVICE: Final = QbService(
+SERVICE: Final[QbService] = QbService(
     name="votequorum",
     service_id=ServiceId.VOTEQUORUM,
     functions=len(Request),

@@ -76,7 +76,8 @@ class BatchHost(Host, Protocol):
 
     def multicast_all(self, heads: Sequence[bytes], data: Sequence[Buffer], *, fill: bool) -> int:
         """Queue service messages of one kind, each a head and data, in agreed order; how many of them, from the first
-        on; none while the ring synchronizes. Without `fill` it leaves some room in the queue. What stopped it is told by `multicast` of the next."""
+        on; none while the ring synchronizes. Without `fill` it leaves some room in the queue. What stopped it is told
+        by `multicast` of the next."""
 
 
 class Service(Protocol):

@@ -6,11 +6,10 @@
 A client that is gone has no listener any more, but its process stays here until its leave has been delivered.
 """
 
-from collections.abc import Callable
 from enum import Enum
 
 from totemd.services.base import Listener
-from totemd.services.cpg.run import CpgRun, RunListener
+from totemd.services.cpg.run import TakeRun
 from totemd.wire.cpg import CpgReason
 
 
@@ -43,9 +42,7 @@ class LocalProcess:
     def __init__(self, endpoint: Listener, group: bytes, pid: int, initial_configuration: bool) -> None:
         self.endpoint: Listener | None = endpoint
         """None once the client is gone."""
-        self.push_run: Callable[[CpgRun], None] | None = (
-            endpoint.push_run if isinstance(endpoint, RunListener) else None
-        )
+        self.push_run: TakeRun | None = getattr(endpoint, "push_run", None)
         """How the client is given many messages at once, if it takes them so."""
         self.group = group
         self.pid = pid

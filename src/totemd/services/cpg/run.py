@@ -4,8 +4,8 @@ A process's messages of one size begin with the same bytes, so what those say is
 messages of one node to one group that come in one packet are given to local clients together, as a run.
 """
 
-from collections.abc import Sequence
-from typing import Final, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias
 
 from totemd.errors import BadPacket
 from totemd.ids import NodeId
@@ -92,9 +92,6 @@ class CpgRun:
         ]
 
 
-@runtime_checkable
-class RunListener(Protocol):
-    """A listener that takes runs, too; others are pushed the events of a run."""
-
-    def push_run(self, run: CpgRun) -> None:
-        """Take messages that came together. Must not call back into the service."""
+TakeRun: TypeAlias = Callable[[CpgRun], None]
+"""The method `push_run` of a listener that takes runs, too; others are pushed the events of a run. It must not call
+back into the service."""
