@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from totemd.ids import NodeId, RingId
 from totemd.totem.direct import PACKETS_MAX
@@ -346,3 +348,33 @@ def test_messages_have_one_number_each(ring: Ring3) -> None:
     numbers = [packet.seq for _, _, packet in ring.packets if isinstance(packet, Mcast)]
     assert len({(p.seq, p.raw) for _, _, p in ring.packets if isinstance(p, Mcast)}) == len(set(numbers)) == 60
     assert ring.heard(1) == ring.heard(2) == ring.heard(3)
+
+
+numbers = st.integers(-3, 3) | st.integers(0, 600) | st.sampled_from((1 << 31, (1 << 32) - 1))
+
+
+@given(data=st.data())
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_member_claims_the_ring_goes_on_or_is_made_anew(make_cluster: Any, data: st.DataObject) -> None:
+    ring = Ring3(make_cluster)
+    for _ in range(data.draw(st.integers(1, 12))):
+        target, sender, third = (data.draw(st.integers(1, 3)) for _ in range(3))
+        core = ring.core(target)
+        token_seq = (core.my_token_seq + data.draw(numbers)) & 0xFFFFFFFF
+        seq, base = (max(0, core.passed_seq + data.draw(numbers)) & 0xFFFFFFFF for _ in range(2))
+        packet = data.draw(
+            st.sampled_from(
+                (
+                    TokenAsk(sender, core.ring, third, token_seq, data.draw(st.integers(0, 255))),
+                    TokenLoan(sender, core.ring, token_seq, seq, base, abs(data.draw(numbers)), Lap(third - 1)),
+                    TokenTaken(sender, core.ring, token_seq),
+                )
+            )
+        )
+        if sender != target:
+            ring.hear(target, packet)
+        ring.send(third, b"x")
+        ring.cluster.run(data.draw(st.sampled_from((0.0, 0.001, 0.01))))
+    assert ring.cluster.run(30.0, ring.cluster.formed)
+    ring.send(3, b"last")
+    assert ring.cluster.run(30.0, lambda: all(b"last" in ring.heard(nodeid) for nodeid in (1, 2, 3)))
