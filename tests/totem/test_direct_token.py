@@ -362,17 +362,13 @@ def test_whatever_a_member_claims_the_ring_goes_on_or_is_made_anew(make_cluster:
         core = ring.core(target)
         token_seq = (core.my_token_seq + data.draw(numbers)) & 0xFFFFFFFF
         seq, base = (max(0, core.passed_seq + data.draw(numbers)) & 0xFFFFFFFF for _ in range(2))
-        packet = data.draw(
-            st.sampled_from(
-                (
-                    TokenAsk(sender, core.ring, third, token_seq, data.draw(st.integers(0, 255))),
-                    TokenLoan(sender, core.ring, token_seq, seq, base, abs(data.draw(numbers)), Lap(third - 1)),
-                    TokenTaken(sender, core.ring, token_seq),
-                )
-            )
+        claims: tuple[Packet, ...] = (
+            TokenAsk(sender, core.ring, third, token_seq, data.draw(st.integers(0, 255))),
+            TokenLoan(sender, core.ring, token_seq, seq, base, abs(data.draw(numbers)), Lap(third - 1)),
+            TokenTaken(sender, core.ring, token_seq),
         )
         if sender != target:
-            ring.hear(target, packet)
+            ring.hear(target, data.draw(st.sampled_from(claims)))
         ring.send(third, b"x")
         ring.cluster.run(data.draw(st.sampled_from((0.0, 0.001, 0.01))))
     assert ring.cluster.run(30.0, ring.cluster.formed)
