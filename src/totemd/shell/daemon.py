@@ -149,7 +149,9 @@ class Daemon:
                 # The token: not a call more than must be.
                 self._transport.unicast(effect.nodeid, effect.data)
             elif isinstance(effect, Broadcast):
-                self._transport.broadcast(effect.data, more=self._node.sends_more)
+                # A lone one waits until our own clients have it: sending to many others takes longer than telling them.
+                more = self._node.sends_more or not self._transport.unsent
+                self._transport.broadcast(effect.data, more=more)
             else:
                 self._transport.flush()
                 self._perform(effect)
@@ -170,9 +172,9 @@ class Daemon:
     def _pump(self) -> None:
         """After each input: write to clients, and have the loop see when the node wants to be called."""
         self._node.use_token(trio.current_time())
-        self._transport.flush()
         self._qb.flush()
         self._clients.flush()
+        self._transport.flush()
         self._loop.deadline_stale = True
 
     def _statistics(self) -> dict[str, object]:

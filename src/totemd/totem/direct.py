@@ -29,6 +29,9 @@ from totemd.wire.packets import (
 PACKETS_MAX: Final = 512
 """Multicasts between two rotations: what every receiver's buffer holds."""
 
+BURST_PACKETS: Final = 44
+"""Sent at once: as many of the usual size go into one system call."""
+
 ASKS_MAX: Final = 3
 """After so many without an answer the token is made to rotate."""
 
@@ -69,10 +72,10 @@ def _use(core: Core) -> None:
     if core.parked and not in_force(core):
         release(core)
         return
-    if len(direct.asks) > 1:
+    if len(direct.asks) + left > 1:
         direct.lap_due = Lap.BUSY
     elif direct.lap_due is Lap.NONE and (
-        left
+        (left and not sent)
         or direct.seq >= direct.base + PACKETS_MAX
         or direct.safe_high > direct.base
         or not core.parameters.direct_token
@@ -85,6 +88,7 @@ def _use(core: Core) -> None:
     elif core.parked and direct.favourite:
         _give(core, direct.favourite)
     elif sent or core.hold_deadline == inf:
+        core.wanted = left
         set_rest_timer(core)
 
 
@@ -93,7 +97,7 @@ def _send(core: Core) -> int:
     direct = core.direct
     parameters = core.parameters
     allowed = min(
-        parameters.max_messages_packets,
+        max(parameters.max_messages_packets, BURST_PACKETS) if direct.in_ring else parameters.max_messages_packets,
         direct.base + PACKETS_MAX - direct.seq,
         core.window.released + SEQUENCE_WINDOW // 2 - direct.seq,
     )
@@ -249,11 +253,7 @@ def _ask(core: Core) -> None:
     if not direct.called or not in_force(core):
         core.cancel_hold()
         return
-    if core.ring.rep == core.me:
-        if not direct.lent:
-            return
-    elif core.pbl > core.parameters.max_messages_packets:
-        # The token counts as much, and goes on rotating until it has been here.
+    if core.ring.rep == core.me and not direct.lent:
         return
     if direct.ask_deadline == inf:
         direct.asks_sent = 0

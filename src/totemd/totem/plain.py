@@ -66,7 +66,7 @@ def visit_plainly(core: Core, data: bytes, sender: NodeId) -> bool:
     token = pack_plain_token(
         core.me, target, seq, (token_seq + 1) & MASK, aru, aru_addr, rep, ring_seq, backlog, fcc, retrans_flg
     )
-    pass_on(core, token, seq, aru, backlog)
+    pass_on(core, token, seq, aru)
     if core.high_delivered != seq:
         deliver(core)
         awaited = True

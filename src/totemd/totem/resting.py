@@ -55,11 +55,11 @@ def note_visit(core: Core, target: int) -> int:
     return target
 
 
-def pass_on(core: Core, data: bytes, seq: int, aru: int, backlog: int, *, asks_nothing: bool = True) -> None:
+def pass_on(core: Core, data: bytes, seq: int, aru: int, *, asks_nothing: bool = True) -> None:
     """Send the token to the next member; the representative of an idle ring keeps it instead."""
     core.start_token_timers()
     if core.ring.rep == core.me:
-        stays = _stays(core, seq, aru, backlog)
+        stays = _stays(core, seq, aru)
         if core.held or (stays and asks_nothing):
             _keep(core, data, seq, aru)
             return
@@ -71,16 +71,15 @@ def pass_on(core: Core, data: bytes, seq: int, aru: int, backlog: int, *, asks_n
         core.heartbeat_deadline = core.now + core.heartbeat_timeout_s
 
 
-def _stays(core: Core, seq: int, aru: int, backlog: int) -> bool:
+def _stays(core: Core, seq: int, aru: int) -> bool:
     """Whether nothing needs the next rotation: nobody lacks what was there when the last one began, all SAFE messages
-    are safe everywhere, and nobody has more to send, but for one who has asked."""
+    are safe everywhere, and nobody has more to send, but for one."""
     direct = core.direct
     direct.safe_laps = direct.safe_laps + 1 if core.window.released >= direct.safe_high else 0
-    if not direct.called or direct.cancelled or not in_force(core) or core.current_queue():
+    if not direct.called or direct.cancelled or not in_force(core):
         return False
     if (
         direct.busy_laps
-        or backlog > core.parameters.max_messages_packets
         or not direct.lap_base <= aru <= seq <= RESTING_SEQ_MAX
         or seq > core.window.released + SEQUENCE_WINDOW // 2
         or direct.safe_laps < 2
@@ -89,7 +88,8 @@ def _stays(core: Core, seq: int, aru: int, backlog: int) -> bool:
     # Who asked before its visit has been served.
     for asker in [asker for asker, seen in direct.asks.items() if precedes(seen, direct.lap_token_seq)]:
         del direct.asks[asker]
-    return aru == seq if not direct.asks else len(direct.asks) == 1
+    wanting = len(direct.asks) + bool(core.current_queue())
+    return aru == seq if not wanting else wanting == 1
 
 
 def _keep(core: Core, data: bytes, seq: int, aru: int) -> None:

@@ -93,7 +93,7 @@ def handle_token(core: Core, token: OrfToken) -> None:
         core.me, target, seq, (token.token_seq + 1) & MASK, aru, aru_addr, token.ring, backlog, fcc,
         retrans_flg, tuple(rtr_list),
     )  # fmt: skip
-    pass_on(core, encode_orf_token(forwarded), seq, aru, backlog, asks_nothing=not rtr_list)
+    pass_on(core, encode_orf_token(forwarded), seq, aru, asks_nothing=not rtr_list)
     if core.state is State.OPERATIONAL:
         delivery.deliver(core)
         if seq > RING_SEQ_END:
