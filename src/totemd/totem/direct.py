@@ -62,6 +62,8 @@ def _use(core: Core) -> None:
         upper.token_received()
     queue = core.current_queue()
     sent = _send(core) if queue else 0
+    # What came into the queue just now has been sent, or is `left`.
+    core.wanted = False
     left = bool(queue)
     if sent:
         deliver(core)
