@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from totemd.ids import NodeId, RingId
-from totemd.totem.direct import PACKETS_MAX
+from totemd.totem.direct import PACKETS_MAX, packets_max
 from totemd.totem.effects import Broadcast, Unicast
 from totemd.totem.resting import QUIET_S
 from totemd.wire.packets import (
@@ -386,3 +387,55 @@ def test_whatever_a_member_claims_the_ring_goes_on_or_is_made_anew(make_cluster:
     assert ring.cluster.run(30.0, ring.cluster.formed)
     ring.send(3, b"last")
     assert ring.cluster.run(30.0, lambda: all(b"last" in ring.heard(nodeid) for nodeid in (1, 2, 3)))
+
+
+def test_the_answer_to_what_is_delivered_goes_at_once(ring: Ring3) -> None:
+    member = ring.cluster.members[1]
+
+    def answer(sender: NodeId, payload: bytes) -> None:
+        type(member).packet_delivered(member, sender, payload)
+        if payload == b"question":
+            assert member.ring.submit(b"answer", False)
+
+    member.packet_delivered = answer
+    ring.send(1, b"question")
+    assert ring.core(1).wanted
+    assert member.ring.next_deadline() == -inf
+    ring.send(1)
+    assert ring.heard(1) == [b"question", b"answer"]
+    assert ring.counts() == {"Mcast": 2}
+
+
+def test_a_parked_token_that_cannot_rest_rotates_for_the_representative_too(ring: Ring3) -> None:
+    ring.core(1).direct.restable = False
+    ring.send(1, b"a")
+    assert ring.counts() == {"OrfToken": 1}
+    ring.cluster.run(10 * RTT_S)
+    assert ring.heard(1) == ring.heard(3) == [b"a"]
+
+
+def test_who_has_left_asks_no_more(ring: Ring3) -> None:
+    ring.cluster.drop = lambda source, target, data: data[3] in (64, 65)
+    ring.send(2, b"a")
+    ring.cluster.members[2].ring.leave(ring.cluster.now)
+    ring.cluster.perform(ring.cluster.members[2])
+    ring.packets.clear()
+    ring.cluster.run(0.1)
+    assert not [packet for source, _, packet in ring.packets if source == 2]
+
+
+def test_only_who_was_given_the_token_says_that_it_arrived(ring: Ring3) -> None:
+    ring.cluster.drop = lambda source, target, data: data[3] == 65
+    ring.send(2, b"a")
+    assert ring.cluster.run(RTT_S, lambda: ring.core(1).direct.loan_out)
+    direct = ring.core(1).direct
+    for nodeid, out in ((3, True), (2, False)):
+        ring.hear(1, TokenTaken(nodeid, ring.core(1).ring, direct.given_token_seq))
+        assert direct.loan_out is out
+
+
+def test_large_packets_are_fewer_between_rotations(ring: Ring3) -> None:
+    core = ring.core(1)
+    assert packets_max(core) == PACKETS_MAX
+    core.payload_size = 8900
+    assert packets_max(core) == 117

@@ -162,6 +162,8 @@ class Client:
         self._reconnect = reconnect
         self._backlog = Backlog()
         self._link: Link | None = None
+        self._posted_on: Link | None = None
+        """Where something was posted that is not settled."""
         self._link_changed = trio.Event()
         self._failure: TotemdClientError | None = None
         self._subscriptions: set[Subscription[Any]] = set()
@@ -180,13 +182,17 @@ class Client:
         """See `Group.post`."""
         link = await self._connected()
         if link.may_post:
+            self._posted_on = self._posted_on or link
             await link.post(requests.cpg_post(group.name, data, safe=safe))
         else:
             await group.multicast(data, safe=safe)
 
     async def settle(self) -> None:
-        """Wait until the daemon has queued all that was posted; Refused, if it refused any of it."""
-        link = await self._connected()
+        """Wait until the daemon has queued all that was posted; Refused, if it refused any of it, and ConnectionLost,
+        if some of it may have been lost with a connection."""
+        link, self._posted_on = self._posted_on, None
+        if link is None:
+            return
         await link.call(requests.ping())
         link.tell_refusal()
 

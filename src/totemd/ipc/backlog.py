@@ -1,9 +1,11 @@
 """What waits for clients that read slowly, of both fronts together, and the bound on it.
 
 One client alone is cut off at CLIENT_BACKLOG_BYTES_MAX. Many that stay below it could still fill the daemon's memory:
-when more than CLIENTS_BACKLOG_BYTES_MAX wait for all of them, the one with the most is cut off.
+if more than CLIENTS_BACKLOG_BYTES_MAX wait for all of them after everything was written that could be, then clients are
+cut off until it is less: of the user for whom most waits, the one with the most. So no user can have others cut off.
 """
 
+from collections import Counter
 from collections.abc import Callable
 
 from totemd.limits import CLIENT_BACKLOG_BYTES_MAX, CLIENTS_BACKLOG_BYTES_MAX
@@ -17,16 +19,28 @@ class Backlog:
         """Of clients that have not been cut off."""
         self._waiting: dict[Account, None] = {}
 
-    def add(self, account: "Account", size_bytes: int) -> None:
-        """More waits for a client; called by its account."""
-        self._waiting[account] = None
-        self.total_bytes += size_bytes
-        if self.total_bytes > CLIENTS_BACKLOG_BYTES_MAX:
-            worst = max(self._waiting, key=_size)
+    @property
+    def too_much(self) -> bool:
+        """Whether `enforce` will cut somebody off."""
+        return self.total_bytes > CLIENTS_BACKLOG_BYTES_MAX
+
+    def enforce(self) -> None:
+        """Cut off whom the bound demands; what could be written has been."""
+        while self.too_much:
+            by_user: Counter[int] = Counter()
+            for account in self._waiting:
+                by_user[account.uid] += account.queued_bytes
+            uid, _ = by_user.most_common(1)[0]
+            worst = max((account for account in self._waiting if account.uid == uid), key=_size)
             total_bytes = self.total_bytes
             worst.cut_off(
                 f"client does not read: {worst.queued_bytes} bytes queued, the most of {total_bytes} for all clients"
             )
+
+    def add(self, account: "Account", size_bytes: int) -> None:
+        """More waits for a client; called by its account."""
+        self._waiting[account] = None
+        self.total_bytes += size_bytes
 
     def remove(self, account: "Account", size_bytes: int) -> None:
         """Less waits for a client; called by its account."""
@@ -41,19 +55,20 @@ class Backlog:
 
 
 class Account:
-    """What waits for one client."""
+    """What waits for one client of user `uid`."""
 
-    __slots__ = ("_backlog", "_closed", "_cut", "queued_bytes")
+    __slots__ = ("_backlog", "_closed", "_cut", "queued_bytes", "uid")
 
-    def __init__(self, backlog: Backlog, cut: Callable[[str], None]) -> None:
+    def __init__(self, backlog: Backlog, uid: int, cut: Callable[[str], None]) -> None:
         """`cut` ends the connection, and must be safe at any time; it may add a farewell."""
         self._backlog = backlog
         self._cut = cut
         self._closed = False
+        self.uid = uid
         self.queued_bytes = 0
 
     def add(self, size_bytes: int) -> None:
-        """So many bytes more are queued; too many for this client, or for all, end a connection."""
+        """So many bytes more are queued; too many for this client end its connection."""
         self.queued_bytes += size_bytes
         if self._closed:
             return

@@ -17,10 +17,10 @@ class Outbox:
         self._account = account
         """Counts the bytes put and not yet reported as written, whether taken or not."""
 
-    def put(self, chunk: bytes) -> None:
-        """Queue one chunk."""
-        self._chunks.append(chunk)
-        self._account.add(len(chunk))
+    def put(self, *chunks: bytes) -> None:
+        """Queue a whole frame. Counted as one: the farewell of who is cut off for it comes behind it."""
+        self._chunks += chunks
+        self._account.add(sum(map(len, chunks)))
 
     def take(self) -> list[bytes]:
         """All chunks that were not taken yet."""

@@ -68,7 +68,7 @@ class Session:
         self._later: set[int] = set()
         """Requests that will be answered later."""
         self._decoder = FrameDecoder()
-        self._account = Account(services.backlog, self.close)
+        self._account = Account(services.backlog, credentials.uid, self.close)
         self._outbox = Outbox(self._account)
         self._greeted = False
         self._gone = False
@@ -180,8 +180,7 @@ class Session:
     def send_chunks(self, *chunks: bytes) -> None:
         """Queue an encoded frame."""
         if self.closing is None:
-            for chunk in chunks:
-                self._put(chunk)
+            self._put(*chunks)
 
     def answer(self, ident: int, value: object) -> None:
         """Reply to the request `ident`."""
@@ -318,8 +317,8 @@ class Session:
         if self.closing is None:
             self._put(encode_frame(frame))
 
-    def _put(self, chunk: bytes) -> None:
-        self._outbox.put(chunk)
+    def _put(self, *chunks: bytes) -> None:
+        self._outbox.put(*chunks)
         self.services.with_output[self] = None
 
     def _fail(self, code: str, message: str, **more: object) -> None:

@@ -104,7 +104,7 @@ class QbSession:
         self.flow = RUN
         self.closing: str | None = None
         """Why the connection is to be closed; "" if the client wants it so."""
-        self._account = Account(services.backlog, self.cut)
+        self._account = Account(services.backlog, credentials.uid, self.cut)
         self.goes_on = False
         """Whether the last `flush` stopped at its bound, and not for want of room."""
         self._credentials = credentials

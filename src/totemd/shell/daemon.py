@@ -175,6 +175,10 @@ class Daemon:
         self._qb.flush()
         self._clients.flush()
         self._transport.flush()
+        if self._node.front.backlog.too_much:
+            self._node.front.backlog.enforce()
+            self._qb.flush()
+            self._clients.flush()
         self._loop.deadline_stale = True
 
     def _statistics(self) -> dict[str, object]:

@@ -158,8 +158,11 @@ class Loop(trio.abc.Instrument):
                     token = receive_token()
             # Most visits of the token end here.
             if token is not None and len(ready) == 1 and now < self._deadline and pass_token(*token, now):
-                if output or events or transport.unsent or core.wanted:
+                if output or events or transport.unsent or core.wanted or core.parked:
                     self._pump()
+                elif core.merge_deadline < self._deadline:
+                    # That one and the parked token's come nearer.
+                    self._deadline = core.merge_deadline
             else:
                 trio_ready = self._handle(ready, token, now)
             woken, now = now, clock()

@@ -121,6 +121,9 @@ class QbClients:
             for connection in [known for known in self._waiting if known.has_requests]:
                 del self._waiting[connection]
                 self._unfinished[connection] = None
+        if self.unannounced:
+            # Ends of connections are news, too.
+            self._announce()
 
     def _announce(self) -> None:
         for link in self.unannounced:

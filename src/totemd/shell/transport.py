@@ -23,7 +23,7 @@ TYPE_OFFSET: Final = 3
 TOKEN_SEQ_END: Final = 17
 """Where packets have their type, and the ordering token its seq (protocol/, chapter "Packets")."""
 
-BATCH_MAX: Final = 256
+BATCH_MAX: Final = 600
 """Datagrams read per wake-up, but for the rest of one call: clients and timers get their turn under any flood."""
 
 

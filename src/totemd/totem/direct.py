@@ -27,7 +27,10 @@ from totemd.wire.packets import (
 )
 
 PACKETS_MAX: Final = 512
-"""Multicasts between two rotations: what every receiver's buffer holds."""
+"""Multicasts between two rotations."""
+
+BYTES_MAX: Final = 1 << 20
+"""And bytes: every receiver's buffer holds so much."""
 
 BURST_PACKETS: Final = 44
 """Sent at once: as many of the usual size go into one system call."""
@@ -41,6 +44,11 @@ HOPS_MAX: Final = 2
 US_PER_S: Final = 1_000_000
 
 
+def packets_max(core: Core) -> int:
+    """Multicasts between two rotations."""
+    return min(PACKETS_MAX, BYTES_MAX // core.payload_size)
+
+
 def use_token(core: Core) -> None:
     """Something here waits for the token: use it if it rests here, else ask for it if that is needed."""
     core.wanted = False
@@ -50,7 +58,12 @@ def use_token(core: Core) -> None:
     if direct.holding or (core.parked and direct.restable):
         _use(core)
     elif core.current_queue() or core.upper.waits_for_token():
-        _ask(core)
+        if core.parked:
+            # It asks for messages, and cannot rest.
+            core.seq_unchanged = 0
+            release(core)
+        else:
+            _ask(core)
 
 
 def _use(core: Core) -> None:
@@ -78,7 +91,7 @@ def _use(core: Core) -> None:
         direct.lap_due = Lap.BUSY
     elif direct.lap_due is Lap.NONE and (
         (left and not sent)
-        or direct.seq >= direct.base + PACKETS_MAX
+        or direct.seq >= direct.base + packets_max(core)
         or direct.safe_high > direct.base
         or not core.parameters.direct_token
     ):
@@ -90,7 +103,8 @@ def _use(core: Core) -> None:
     elif core.parked and direct.favourite:
         _give(core, direct.favourite)
     elif sent or core.hold_deadline == inf:
-        core.wanted = left
+        # What was delivered may have been answered.
+        core.wanted = core.wanted or left
         set_rest_timer(core)
 
 
@@ -100,7 +114,7 @@ def _send(core: Core) -> int:
     parameters = core.parameters
     allowed = min(
         max(parameters.max_messages_packets, BURST_PACKETS) if direct.in_ring else parameters.max_messages_packets,
-        direct.base + PACKETS_MAX - direct.seq,
+        direct.base + packets_max(core) - direct.seq,
         core.window.released + SEQUENCE_WINDOW // 2 - direct.seq,
     )
     if not direct.in_ring:
@@ -230,13 +244,20 @@ def handle_loan(core: Core, loan: TokenLoan) -> None:
 def handle_taken(core: Core, taken: TokenTaken) -> None:
     """What was given away had arrived: no need to send it again."""
     direct = core.direct
-    if taken.ring == core.ring and direct.loan_out and taken.token_seq == direct.given_token_seq:
+    if (
+        taken.ring == core.ring
+        and direct.loan_out
+        and taken.sender == direct.given_to
+        and taken.token_seq == direct.given_token_seq
+    ):
         _has_arrived(core)
 
 
 def note_message(core: Core, sender: NodeId, seq: int) -> None:
     """A message that is new here, and the last one so far: whoever sent it had the token then."""
     direct = core.direct
+    if sender not in core.memb:
+        return
     direct.holder = sender
     if direct.loan_out and seq > direct.given_seq:
         _has_arrived(core)
@@ -279,7 +300,7 @@ def ask_again(core: Core) -> None:
     direct.ask_deadline = inf
     if not core.current_queue() and not core.upper.waits_for_token():
         return
-    if direct.asks_sent < ASKS_MAX:
+    if direct.asks_sent < ASKS_MAX and direct.called and in_force(core):
         _send_ask(core, direct.holder if core.ring.rep == core.me else core.ring.rep)
     else:
         core.held = True

@@ -395,6 +395,8 @@ class Ring:
     def _stop(self) -> None:
         core = self._core
         core.loopback.clear()
-        core.withheld_token = None
+        core.withheld_token = core.token_copy = None
+        core.wanted = core.parked = False
+        core.direct.reset()
         core.retransmit_deadline = core.token_deadline = core.hold_deadline = core.merge_deadline = inf
         core.join_deadline = core.consensus_deadline = core.heartbeat_deadline = inf
