@@ -261,6 +261,12 @@ def note_message(core: Core, sender: NodeId, seq: int) -> None:
     direct.holder = sender
     if direct.loan_out and seq > direct.given_seq:
         _has_arrived(core)
+    if direct.holding and seq > direct.seq:
+        # Who has the token gives the numbers: it cannot be here, whoever said that it is.
+        direct.holding = False
+        core.stats.implausible_tokens += 1
+        core.hold_deadline = inf
+        core.wanted = bool(core.current_queue())
 
 
 def _has_arrived(core: Core) -> None:
