@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from live_node import Host, lone_node, settle
+from ring_memory import Count, Memory
 from totemd.errors import BadRing
 from totemd.groups.api import QueueLevel
 from totemd.ipc.ports import Credentials
@@ -22,42 +23,11 @@ SIZE = 8192
 MESSAGE_MAX = 6000
 
 
-class Memory:
-    """A file in memory."""
-
-    def __init__(self, size: int) -> None:
-        self.content = bytearray(size)
-
-    def read(self, offset: int, size: int) -> bytes:
-        assert offset >= 0
-        return bytes(self.content[offset : offset + size])
-
-    def write(self, offset: int, data: bytes) -> None:
-        assert 0 <= offset <= len(self.content) - len(data)
-        self.content[offset : offset + len(data)] = data
-
-
-class Count:
-    """A semaphore."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def post(self, count: int) -> None:
-        self.count += count
-
-    def take(self, count: int) -> None:
-        self.count -= count
-
-    def value(self) -> int:
-        return self.count
-
-
 class Reading:
     """A reader of a ring, and what has come of it."""
 
     def __init__(self, data: Memory) -> None:
-        self.header = Memory(ring.HEADER_SIZE)
+        self.header = Memory(bytes(ring.HEADER_SIZE), ring.HEADER_SIZE)
         self.semaphore = Count()
         self.reader = RingReader(self.header, data, self.semaphore, SIZE, MESSAGE_MAX)
         self.found: list[bytes] = []
@@ -96,7 +66,7 @@ batches = st.lists(st.lists(sizes, max_size=12), min_size=1, max_size=12)
 def test_taking_many_gives_what_taking_one_gives(
     batches: list[list[int]], count: int, back: int, spoil: tuple[int, int, int] | None
 ) -> None:
-    data = Memory(SIZE)
+    data = Memory(bytes(SIZE), SIZE)
     single, many = Reading(data), Reading(data)
     writer = RingWriter(single.header, data, single.semaphore, SIZE)
     written: list[bytes] = []
@@ -123,7 +93,7 @@ def test_taking_many_gives_what_taking_one_gives(
 
 @given(batches=batches, read=st.lists(st.integers(0, 12), max_size=12))
 def test_writing_many_leaves_what_writing_one_leaves(batches: list[list[int]], read: list[int]) -> None:
-    files = [(Memory(ring.HEADER_SIZE), Memory(SIZE), Count()) for _ in range(2)]
+    files = [(Memory(bytes(ring.HEADER_SIZE), ring.HEADER_SIZE), Memory(bytes(SIZE), SIZE), Count()) for _ in range(2)]
     writers = [RingWriter(*each, SIZE) for each in files]
     readers = [RingReader(*each, SIZE, MESSAGE_MAX) for each in files]
     for number, batch in enumerate(batches):

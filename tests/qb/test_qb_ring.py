@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
+from ring_memory import Count, Memory
 from totemd.errors import BadRing
 from totemd.ipc.ports import Credentials
 from totemd.qb import ring
@@ -120,38 +121,6 @@ def test_semaphores_of_this_machine_are_known() -> None:
     check_machine()
 
 
-class Memory:
-    """A file in memory."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content = bytearray(content)
-
-    def read(self, offset: int, size: int) -> bytes:
-        assert offset >= 0
-        return bytes(self.content[offset : offset + size])
-
-    def write(self, offset: int, data: bytes) -> None:
-        assert offset >= 0
-        assert offset + len(data) <= max(SIZE, ring.HEADER_SIZE)
-        self.content[offset : offset + len(data)] = data
-
-
-class Count:
-    """A semaphore."""
-
-    def __init__(self, count: int = 0) -> None:
-        self.count = count
-
-    def post(self, count: int) -> None:
-        self.count += count
-
-    def take(self, count: int) -> None:
-        self.count -= count
-
-    def value(self) -> int:
-        return self.count
-
-
 @given(
     header=st.binary(max_size=64),
     data=st.one_of(
@@ -166,7 +135,7 @@ class Count:
 )
 def test_spoilt_ring_is_an_error_or_nothing(header: bytes, data: bytes, count: int) -> None:
     """However it is spoilt: messages of bounded size, nothing, or BadRing."""
-    reader = RingReader(Memory(header), Memory(data), Count(count), SIZE, MESSAGE_MAX)
+    reader = RingReader(Memory(header, ring.HEADER_SIZE), Memory(data, SIZE), Count(count), SIZE, MESSAGE_MAX)
     with suppress(BadRing):
         for _ in range(20):
             message = reader.take()
