@@ -81,6 +81,11 @@ REASONS = frozenset(
         "commit token truncated",
         "commit token counts",
         "commit token members not ascending",
+        "announcement truncated",
+        "ask truncated",
+        "loan truncated",
+        "loan with an unknown wish",
+        "taken truncated",
     ]
 )
 

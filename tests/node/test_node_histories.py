@@ -61,7 +61,8 @@ def make_deaf(world: World, nodes: set[int]) -> None:
 
 
 def test_a_message_that_a_newcomer_heard_the_end_of_is_delivered_to_it_too(formed_world: MakeWorld) -> None:
-    world = formed_world(3)
+    # A token that rests would be kept until all of the message is sent.
+    world = formed_world(3, totem="    direct_token: no\n")
     world.component = {3: 1}
     assert world.run(5.0, lambda: world.lives[1].node.ring.members == (1, 2) and not world.lives[1].node.synchronizing)
     multicast(world, 1, bytes(90_000))
