@@ -34,7 +34,7 @@ class Bare:
         self.with_output: dict[object, None] = {}
         self.unannounced: dict[object, None] = {}
         self.busy = False
-        self.ring = SimpleNamespace(core=SimpleNamespace(wanted=False))
+        self.ring = SimpleNamespace(core=SimpleNamespace(wanted=False, parked=False, merge_deadline=inf))
         self.front = self
         self.on_token: Callable[[], None] = lambda: None
         self.on_client: Callable[[], None] = lambda: None
