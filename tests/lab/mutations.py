@@ -208,8 +208,8 @@ MUTATIONS = (
     ),
     Mutation(
         "the token's aru is never lowered",
-        totem.token,
-        "handle_token",
+        totem.resting,
+        "show_aru",
         "if precedes(core.aru, aru) or aru_addr",
         "if aru_addr",
         ("safe delivery", *LOST),

@@ -64,14 +64,10 @@ class Packer:
         if not size:
             raise ValueError("a message has at least its group header")
         needed = PIECE_OVERHEAD + size
-        pieces = self._pieces
-        if self._size + needed <= self.payload_size and (safe == self._safe or not pieces):
-            pieces.append(head + data)
-            self._size += needed
-            self._safe = safe
-            return []
-        complete = [self._close()] if pieces else []
-        if GROUP_PACKET_HEADER_SIZE + needed <= self.payload_size:
+        joins = self._size + needed <= self.payload_size and safe == self._safe
+        complete = [self._close()] if self._pieces and not joins else []
+        # What is being packed, if anything still is, has room for it.
+        if self._size + needed <= self.payload_size:
             self._pieces.append(head + data)
             self._size += needed
             self._safe = safe

@@ -213,7 +213,7 @@ class RingWriter:
         """Write messages as long as there is room; how many. BadRing: nothing to make sense of."""
         parts = self._parts
         count = 0
-        free = (self._read_at - self._at) % self._size - WORD if self._at != self._read_at else self._size
+        free = self._free()
         for message in messages:
             length = len(message)
             if free < length + CHUNK_SPARE:

@@ -7,10 +7,11 @@ sent meanwhile as if the representative had sent it.
 from math import inf
 from typing import Final
 
+from totemd.ids import NodeId
 from totemd.limits import SEQUENCE_WINDOW
 from totemd.totem.core import Core, State
 from totemd.totem.sequence import MASK, precedes
-from totemd.wire.packets import DIRECT_LAP, PLAIN_TOKEN_SIZE, Lap, pack_plain_token, unpack_plain_token
+from totemd.wire.packets import DIRECT_LAP, PLAIN_TOKEN_SIZE, Lap, pack_plain_token, token_target, unpack_plain_token
 
 QUIET_S: Final = 0.005
 """How long messages that no rotation has shown may wait for more of them."""
@@ -115,7 +116,7 @@ def _keep(core: Core, data: bytes, seq: int, aru: int) -> None:
 
 def _start_lap(core: Core, data: bytes, seq: int) -> None:
     direct = core.direct
-    direct.called = int.from_bytes(data[9:13], "little") == DIRECT_LAP
+    direct.called = token_target(data) == DIRECT_LAP
     direct.cancelled = False
     direct.lap_base = seq
     direct.lap_token_seq = (core.my_token_seq + 1) & MASK
@@ -140,18 +141,23 @@ def release(core: Core) -> None:
     core.resend_token()
 
 
+def show_aru(core: Core, aru: int, aru_addr: NodeId, seq: int) -> tuple[int, NodeId]:
+    """What a token with the last number `seq` says of who has what, from this node's visit on: [ORD-13]."""
+    if precedes(core.aru, aru) or aru_addr in (core.me, 0) or aru_addr not in core.new_memb:
+        aru = core.aru
+        aru_addr = 0 if aru == seq else core.me
+    return aru, aru_addr
+
+
 def _made_anew(core: Core) -> bytes:
-    """The parked token with all that has been sent since, as if this node had sent it: [ORD-13]."""
+    """The parked token with all that has been sent since, as if this node had sent it."""
     direct = core.direct
     target = direct.target
     if in_force(core):
         target = 0 if direct.busy_laps else DIRECT_LAP
     elif target == DIRECT_LAP:
         target = 0
-    aru, aru_addr = direct.aru, direct.aru_addr
-    if precedes(core.aru, aru) or aru_addr in (core.me, 0) or aru_addr not in core.new_memb:
-        aru = core.aru
-        aru_addr = 0 if aru == direct.seq else core.me
+    aru, aru_addr = show_aru(core, direct.aru, direct.aru_addr, direct.seq)
     ring = core.ring
     return pack_plain_token(
         core.me, target, direct.seq, (core.my_token_seq + 1) & MASK, aru, aru_addr, ring.rep, ring.seq,

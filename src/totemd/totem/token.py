@@ -13,7 +13,7 @@ from totemd.totem.flow import allowance
 from totemd.totem.gather import enter_gather, restore_old_ring, settle
 from totemd.totem.install import install_ring
 from totemd.totem.recovery import count_rotations
-from totemd.totem.resting import note_visit, pass_on
+from totemd.totem.resting import note_visit, pass_on, show_aru
 from totemd.totem.sending import send_queued
 from totemd.totem.sequence import MASK, precedes, precedes_or_equals
 from totemd.totem.window import Window
@@ -71,10 +71,7 @@ def handle_token(core: Core, token: OrfToken) -> None:
     backlog = (token.backlog + core.cbl - core.pbl) & MASK
     core.trc = served + sent
     core.pbl = core.cbl
-    aru, aru_addr = token.aru, token.aru_addr
-    if precedes(core.aru, aru) or aru_addr in (core.me, 0) or aru_addr not in core.new_memb:
-        aru = core.aru
-        aru_addr = 0 if aru == seq else core.me
+    aru, aru_addr = show_aru(core, token.aru, token.aru_addr, seq)
     core.aru_count = core.aru_count + 1 if aru == previous_last_aru and aru_addr != 0 else 0
     if core.aru_count > core.parameters.fail_recv_const_rotations and aru_addr == core.me:
         _fail_to_receive(core)

@@ -251,6 +251,11 @@ def unpack_plain_token(data: bytes) -> tuple[int, int, int, int, int, NodeId, No
     return _TOKEN_FIELDS.unpack(data)
 
 
+def token_target(data: bytes) -> int:
+    """The target in an ordering token's datagram."""
+    return int.from_bytes(data[9:13], "little")
+
+
 def pack_plain_token(*fields: int) -> bytes:
     """The datagram of a token without requests; `fields` as `unpack_plain_token` gives them, without the last."""
     return _TOKEN.pack(MAGIC, VERSION, 0, 0, *fields, 0)
