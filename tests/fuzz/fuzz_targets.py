@@ -45,21 +45,20 @@ def ring_packet(data: bytes) -> None:
     except BadPacket:
         packet = None
     if packet is not None and not isinstance(packet, packets.Mcast):
-        assert packets.decode_packet(_encode(packet)) == packet, packet
+        assert packets.decode_packet(_ENCODERS[type(packet)](packet)) == packet, packet
     jsonable(describe(data))
 
 
-def _encode(packet: packets.Packet) -> bytes:
-    if isinstance(packet, packets.OrfToken):
-        return packets.encode_orf_token(packet)
-    if isinstance(packet, packets.Join):
-        return packets.encode_join(packet)
-    if isinstance(packet, packets.CommitToken):
-        return packets.encode_commit_token(packet)
-    if isinstance(packet, packets.MergeDetect):
-        return packets.encode_merge_detect(packet)
-    assert isinstance(packet, packets.HoldCancel)
-    return packets.encode_hold_cancel(packet)
+_ENCODERS: Final[dict[type, Callable[..., bytes]]] = {
+    packets.OrfToken: packets.encode_orf_token,
+    packets.Join: packets.encode_join,
+    packets.CommitToken: packets.encode_commit_token,
+    packets.MergeDetect: packets.encode_merge_detect,
+    packets.HoldCancel: packets.encode_hold_cancel,
+    packets.TokenAsk: packets.encode_token_ask,
+    packets.TokenLoan: packets.encode_token_loan,
+    packets.TokenTaken: packets.encode_token_taken,
+}
 
 
 def group_packets(data: bytes) -> None:
