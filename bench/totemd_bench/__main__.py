@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--quick", action="store_true", help="a look at 1, 3 and 8 nodes that ends within 5 minutes")
     how = parser.add_argument_group("how")
     how.add_argument("--rounds", type=int, help=f"rounds of each cell (default {plain.rounds})")
+    how.add_argument("--once", type=_names, metavar="WORK,CELL", help="these in the first round alone")
     how.add_argument("--seconds", type=float, help=f"of sending in each cell (default {plain.seconds:g})")
     how.add_argument("--idle", type=float, dest="idle_s", help=f"seconds of the idle cell (default {plain.idle_s:g})")
     how.add_argument("--tries", type=int, help=f"cold starts of totemd (default {plain.tries})")
@@ -125,6 +126,13 @@ def _cells(text: str) -> Any:
         return choose(text.split(","))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    if unknown := set(names) - set(WORKS) - set(CELLS):
+        raise argparse.ArgumentTypeError(f"no work or cell {', '.join(sorted(unknown))}")
+    return names
 
 
 def _priority(text: str) -> int:
