@@ -20,6 +20,14 @@ NOT_QUORATE: Final = 2
 class CommandError(TotemdClientError):
     """The command cannot do what was asked; the text is for the person at the terminal."""
 
+    exit_status = 1
+
+
+class NoQuorumError(CommandError):
+    """It cannot because there is no quorum."""
+
+    exit_status = NOT_QUORATE
+
 
 def connect(arguments: Namespace) -> BlockingClient:
     """The daemon that the arguments, or the environment, name."""

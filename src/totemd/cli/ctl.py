@@ -1,27 +1,29 @@
 """`totemctl`: ask the daemon on this machine, and tell it things, over its native socket.
 
-This file holds the command line and its help; what the commands do is in commands_ring.py, commands_data.py, decode.py,
-demo.py and simulate.py, imported when used, because monitoring calls `totemctl status` often.
+This file holds the command line and its help, cluster.py those of `totemctl cluster`; what the commands do is in
+commands_ring.py, commands_data.py, decode.py, demo.py, simulate.py and cluster_*.py. All of that is imported when used,
+because monitoring calls `totemctl status` often.
 """
 
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
-from typing import Final, NoReturn
+from typing import Final
 
+from totemd.cli.command_line import (
+    EXIT_ERROR,
+    EXIT_HELP,
+    EXIT_INTERRUPTED,
+    EXIT_PIPE_CLOSED,
+    Commands,
+    Parser,
+    common_options,
+    number,
+    seconds,
+)
 from totemd.errors import TotemdError
-
-EXIT_OK: Final = 0
-EXIT_ERROR: Final = 1
-EXIT_NOT_QUORATE: Final = 2
-EXIT_USAGE: Final = 64
-"""EX_USAGE of sysexits.h: argparse's own 2 would read as "not quorate"."""
-EXIT_INTERRUPTED: Final = 130
-EXIT_PIPE_CLOSED: Final = 141
-
-_EXIT_HELP: Final = "Exit status: 0 done, 1 error (no daemon, refused ...), 64 wrong usage, 130 ended with Ctrl-C."
 
 _EPILOG: Final = f"""\
 examples:
@@ -31,109 +33,43 @@ examples:
   totemctl cpg send chat 'hello'     one message to all members of the group "chat"
   totemctl demo                      a cluster of three on this machine, for a minute
 
-{_EXIT_HELP}
+{EXIT_HELP}
 Of `status`: 0 quorate, 2 not quorate, 1 error.
 
 The daemon's socket is /run/totemd/totemd.sock unless --socket or the environment variable TOTEMD_SOCKET names another.
 """
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse with exit status 64 for wrong usage, and a pointer to the help."""
+CLUSTER_EPILOG: Final = """\
+Exit status: 0 done, 1 error, 2 there is no quorum, 64 wrong usage, 130 ended with Ctrl-C.
 
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
-        sys.exit(EXIT_USAGE)
-
-
-def _number(least: int, what: str) -> Callable[[str], int]:
-    """A converter for a decimal u32 from `least` up."""
-
-    def convert(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = -1
-        if not least <= value <= 0xFFFFFFFF:
-            raise argparse.ArgumentTypeError(f"{text!r} is no {what}: a number from {least} to 4294967295 is")
-        return value
-
-    return convert
+examples:
+  totemctl cluster status                          the cluster, its configuration, its quorum
+  totemctl cluster doctor                          what is wrong here, and what to do about it
+  totemctl cluster wait-quorum -- start-guests     run a command once there is quorum"""
 
 
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 86400:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: a number of seconds from 0 to 86400 is")
-    return value
-
-
-class _Commands:
-    """Adds commands whose function is `module:name`, imported when it runs."""
-
-    def __init__(self, parser: argparse.ArgumentParser, common: argparse.ArgumentParser, title: str) -> None:
-        self._common = common
-        self._commands = parser.add_subparsers(title=title, metavar="COMMAND", required=True)
-
-    def add(
-        self, name: str, target: str | None, brief: str, text: str = "", epilog: str = ""
-    ) -> argparse.ArgumentParser:
-        says_exit = target == "commands_ring:status" or "Exit status:" in epilog
-        parser: argparse.ArgumentParser = self._commands.add_parser(
-            name,
-            help=brief,
-            description=text or f"{brief[0].upper()}{brief[1:]}.",
-            epilog=epilog.strip() if says_exit else f"{epilog.strip()}\n\n{_EXIT_HELP}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            parents=[self._common],
-        )
-        if target is not None:
-            parser.set_defaults(target=target)
-        return parser
-
-
-def _common_options(*, default: bool) -> argparse.ArgumentParser:
-    """--socket and --json, understood before and after the command; the second time without a default."""
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--socket",
-        metavar="PATH",
-        default=None if default else argparse.SUPPRESS,
-        help="the daemon's socket (default: $TOTEMD_SOCKET or /run/totemd/totemd.sock)",
-    )
-    common.add_argument(
-        "--json",
-        action="store_true",
-        default=False if default else argparse.SUPPRESS,
-        help="print JSON for programs; commands that follow events print one object per line",
-    )
-    return common
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+def build_parser(*, cluster: bool = True) -> Parser:
+    """The whole command line; without `cluster` that command is only named, not filled."""
     parser = Parser(
         prog="totemctl",
         description="Ask and steer the totemd on this machine: membership, votes, messages, configuration map.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[_common_options(default=True)],
+        parents=[common_options(default=True)],
     )
-    common = _common_options(default=False)
-    commands = _Commands(parser, common, "commands")
+    common = common_options(default=False)
+    commands = Commands(parser, common, "commands")
     _add_ring_commands(commands)
     _add_cpg_commands(commands, common)
     _add_cmap_commands(commands, common)
     _add_daemon_commands(commands)
+    _add_cluster_commands(commands, common, fill=cluster)
     _add_offline_commands(commands)
     return parser
 
 
-def _add_ring_commands(commands: _Commands) -> None:
+def _add_ring_commands(commands: Commands) -> None:
     commands.add(
         "status",
         "commands_ring:status",
@@ -182,15 +118,15 @@ other part is really down, or there will be two clusters that each believe to be
 example:
   totemctl expected 1        the last survivor goes on""",
     )
-    expected.add_argument("votes", metavar="N", type=_number(1, "number of votes"), help="votes, at least 1")
+    expected.add_argument("votes", metavar="N", type=number(1, "number of votes"), help="votes, at least 1")
     votes = commands.add("votes", "commands_ring:votes", "set the votes of one node")
     votes.add_argument("node", metavar="NODE", help="node id or name")
-    votes.add_argument("votes", metavar="N", type=_number(0, "number of votes"), help="votes, 0 or more")
+    votes.add_argument("votes", metavar="N", type=number(0, "number of votes"), help="votes, 0 or more")
 
 
-def _add_cpg_commands(commands: _Commands, common: argparse.ArgumentParser) -> None:
+def _add_cpg_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     cpg = commands.add("cpg", None, "process groups: list, join, send", "Process groups: messages in one agreed order.")
-    actions = _Commands(cpg, common, "actions")
+    actions = Commands(cpg, common, "actions")
     actions.add("groups", "commands_data:cpg_groups", "list all groups and their members")
     join = actions.add(
         "join",
@@ -204,7 +140,7 @@ example (on two nodes):
   totemctl cpg send chat hello""",
     )
     join.add_argument("group", metavar="GROUP")
-    join.add_argument("--count", metavar="N", type=_number(1, "count"), help="end after N messages")
+    join.add_argument("--count", metavar="N", type=number(1, "count"), help="end after N messages")
     send = actions.add(
         "send",
         "commands_data:cpg_send",
@@ -214,14 +150,14 @@ example (on two nodes):
     send.add_argument("group", metavar="GROUP")
     send.add_argument("text", metavar="TEXT")
     send.add_argument("--safe", action="store_true", help="deliver nowhere before every node has received it")
-    send.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=10.0, help="give up after (default: 10)")
+    send.add_argument("--timeout", metavar="SECONDS", type=seconds, default=10.0, help="give up after (default: 10)")
 
 
-def _add_cmap_commands(commands: _Commands, common: argparse.ArgumentParser) -> None:
+def _add_cmap_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     cmap = commands.add(
         "cmap", None, "configuration map: get, set, delete, list, track", "The configuration map of this node's daemon."
     )
-    actions = _Commands(cmap, common, "actions")
+    actions = Commands(cmap, common, "actions")
     get = actions.add("get", "commands_data:cmap_get", "print one key")
     get.add_argument("key", metavar="KEY")
     set_ = actions.add(
@@ -252,7 +188,7 @@ example:
         )
 
 
-def _add_daemon_commands(commands: _Commands) -> None:
+def _add_daemon_commands(commands: Commands) -> None:
     commands.add("stats", "commands_ring:stats", "print the daemon's counters")
     kill = commands.add(
         "kill",
@@ -262,14 +198,14 @@ def _add_daemon_commands(commands: _Commands) -> None:
     )
     kill.add_argument("node", metavar="NODE", help="node id or name")
     kill.add_argument("--reason", metavar="TEXT", default="totemctl kill", help="what the node's log shall say")
-    kill.add_argument("--wait", metavar="SECONDS", type=_seconds, default=10.0, help="for its leaving (default: 10)")
+    kill.add_argument("--wait", metavar="SECONDS", type=seconds, default=10.0, help="for its leaving (default: 10)")
     shutdown = commands.add(
         "shutdown",
         "commands_ring:shutdown",
         "have this node leave the ring and its daemon end",
         "Leave the ring cleanly and end this node's daemon. Nothing is asked; the others go on without it at once.",
     )
-    shutdown.add_argument("--wait", metavar="SECONDS", type=_seconds, default=10.0, help="for its end (default: 10)")
+    shutdown.add_argument("--wait", metavar="SECONDS", type=seconds, default=10.0, help="for its end (default: 10)")
     commands.add(
         "reload",
         "commands_ring:reload",
@@ -278,7 +214,21 @@ def _add_daemon_commands(commands: _Commands) -> None:
     )
 
 
-def _add_offline_commands(commands: _Commands) -> None:
+def _add_cluster_commands(commands: Commands, common: argparse.ArgumentParser, *, fill: bool) -> None:
+    cluster = commands.add(
+        "cluster",
+        None,
+        "create, extend, change and look after a cluster",
+        "Make a cluster, let nodes join and leave it, change its configuration everywhere at once, look after it.",
+        CLUSTER_EPILOG,
+    )
+    if fill:
+        from totemd.cli.cluster import add_commands
+
+        add_commands(Commands(cluster, common, "actions"), common)
+
+
+def _add_offline_commands(commands: Commands) -> None:
     decode = commands.add(
         "decode",
         "commands_ring:decode",
@@ -290,7 +240,7 @@ example:
   totemctl decode ring.pcap""",
     )
     decode.add_argument("source", metavar="PCAP-or-HEX")
-    decode.add_argument("--limit", metavar="N", type=_number(0, "count"), help="stop after N packets")
+    decode.add_argument("--limit", metavar="N", type=number(0, "count"), help="stop after N packets")
     commands.add(
         "demo",
         "commands_ring:demo",
@@ -301,7 +251,7 @@ example:
     _add_simulate(commands)
 
 
-def _add_simulate(commands: _Commands) -> None:
+def _add_simulate(commands: Commands) -> None:
     simulate = commands.add(
         "simulate",
         "simulate:simulate",
@@ -321,15 +271,15 @@ examples:
   totemctl simulate --seed 17 --nodes 2-9 --trace -
   totemctl simulate --schedule simulate-17.txt --trace trace.txt""",
     )
-    simulate.add_argument("--seeds", metavar="N", type=_number(1, "count"), help="how many seeds (default: 100)")
+    simulate.add_argument("--seeds", metavar="N", type=number(1, "count"), help="how many seeds (default: 100)")
     simulate.add_argument(
-        "--seed", metavar="S", type=_number(0, "seed"), help="the first seed; without --seeds the only"
+        "--seed", metavar="S", type=number(0, "seed"), help="the first seed; without --seeds the only"
     )
     simulate.add_argument("--nodes", metavar="A-B", default="2-5", help="sizes of clusters, up to 64 (default: 2-5)")
     simulate.add_argument("--faults", metavar="FAULTS", default="all", help="what may go wrong (default: all)")
     simulate.add_argument("--schedule", metavar="FILE", help="play this schedule instead of a seed's")
     simulate.add_argument("--trace", metavar="FILE", help="write every packet, timer, effect and event (-: to stdout)")
-    simulate.add_argument("--jobs", metavar="J", type=_number(1, "count"), help="processes (default: one per core)")
+    simulate.add_argument("--jobs", metavar="J", type=number(1, "count"), help="processes (default: one per core)")
     simulate.add_argument("--keep-going", action="store_true", help="do not stop at the first violation")
     simulate.add_argument("--no-shrink", action="store_true", help="do not make the schedule of a violation smaller")
     simulate.add_argument("--save", metavar="FILE", help="where that goes (default: simulate-SEED.txt here)")
@@ -337,7 +287,8 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status. A user's mistake is one line on stderr, never a traceback."""
-    arguments = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    arguments = build_parser(cluster="cluster" in words).parse_args(words)
     module, function = arguments.target.split(":")
     try:
         status: int = getattr(import_module(f"totemd.cli.{module}"), function)(arguments)
@@ -345,7 +296,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except TotemdError as error:
         print(f"totemctl: {error}", file=sys.stderr)
-        return EXIT_ERROR
+        return int(getattr(error, "exit_status", EXIT_ERROR))
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
