@@ -96,3 +96,6 @@ ZERO_COPY_BUFFERS_MAX = 16
 
 QB_CLIENTS_MAX = 1000
 """Connections of corosync's libraries at once; each takes seven descriptors and 3 MiB of shared memory."""
+
+REMOVED_NODES_MAX = 1000
+"""Tombstones in one configuration: one for each node that was ever taken out of a cluster."""

@@ -4,11 +4,7 @@ from totemd.config.model import CmapType
 from totemd.config.schema import INTEGER_RANGES, Directive, Reload, Schema, Status
 
 _KNET_NOTE = "only the knet transport uses it, which totemd does not speak; remove it"
-_CRYPTO_NOTE = (
-    "totemd does not encrypt or authenticate its traffic (corosync does so with transport knet only); "
-    "it does not start rather than send in clear text what was to be secret. "
-    'Set it to "{off}" and protect the network by other means'
-)
+_HASH_NOTE = "every cipher here authenticates as well (AES-GCM, ChaCha20-Poly1305); remove it"
 _YES_NO = ("yes", "no")
 _PRIORITIES = ("alert", "crit", "debug", "emerg", "err", "info", "notice", "warning")
 _FACILITIES = ("daemon", *(f"local{number}" for number in range(8)))
@@ -58,13 +54,6 @@ def _ignored(
     )
 
 
-def _crypto(key: str, off: str, choices: tuple[str, ...]) -> Directive:
-    note = _CRYPTO_NOTE.format(off=off)
-    return Directive(
-        "totem", key, CmapType.STRING, off, 0, 0, choices, _KNET, Status.REFUSED, (off,), note, Reload.EFFECTIVE
-    )
-
-
 def _flag(key: str, reload: Reload, default: str = "0") -> Directive:
     return _integer("quorum", key, default, reload, CmapType.U8, (0, 1))
 
@@ -100,11 +89,26 @@ _TOTEM = (
     _ignored("totem", "nodeid", "none", "deprecated and without effect; set nodeid in nodelist.node", CmapType.U32),
     _text("totem", "clear_node_high_bit", "no", _RESTART, _YES_NO),
     _ignored("totem", "crypto_model", "nss", _KNET_NOTE, transports=_KNET),
-    _crypto("crypto_cipher", "none", ("none", "aes128", "aes192", "aes256")),
-    _crypto("crypto_hash", "none", ("none", "md5", "sha1", "sha256", "sha384", "sha512")),
-    _crypto("secauth", "off", ("on", "off")),
-    _ignored("totem", "keyfile", "/etc/corosync/authkey", "no key is used: totemd does not encrypt", transports=_KNET),
-    _ignored("totem", "key", "none", "no key is used: totemd does not encrypt", transports=_KNET),
+    _text(
+        "totem",
+        "crypto_cipher",
+        "aes256 with secauth: on or cluster_id, else none",
+        _RESTART,
+        ("none", "aes128", "aes192", "aes256", "chacha20"),
+    ),
+    _ignored(
+        "totem",
+        "crypto_hash",
+        "none",
+        _HASH_NOTE,
+        choices=("none", "md5", "sha1", "sha256", "sha384", "sha512"),
+        harmless=("none",),
+    ),
+    _text("totem", "secauth", "off", _RESTART, ("on", "off")),
+    _text("totem", "keyfile", "/etc/corosync/authkey", _RESTART),
+    _ignored("totem", "key", "none", "the key is read from totem.keyfile alone; remove it"),
+    _text("totem", "cluster_id", "none: configured by hand", _RESTART),
+    _integer("totem", "join_port", "5406", _EFFECTIVE, CmapType.U16, (1, 65535)),
     _text("totem", "ip_version", "ipv4 (udp), ipv6-4 (udpu)", _RESTART, ("ipv4", "ipv6", "ipv4-6", "ipv6-4")),
     _ignored("totem", "link_mode", "passive", _KNET_NOTE, choices=("passive", "active", "rr"), harmless=("passive",)),
     _integer("totem", "netmtu", "1500 bytes", _RESTART),
@@ -152,6 +156,15 @@ _NODELIST = (
     _integer("nodelist.node", "nodeid", "the IPv4 address as a number", _EFFECTIVE, span=(1, 2**32 - 1)),
     _text("nodelist.node", "name", "none", _EFFECTIVE),
     _integer("nodelist.node", "quorum_votes", "1", _EFFECTIVE),
+    _text("nodelist.node", "uuid", "none", _EFFECTIVE),
+    _text("nodelist.node", "public_key", "none", _EFFECTIVE),
+)
+
+_REMOVED = (
+    _integer("removed.node", "nodeid", "none; required", _EFFECTIVE, span=(1, 2**32 - 1)),
+    _text("removed.node", "name", "none", _EFFECTIVE),
+    _text("removed.node", "uuid", "none", _EFFECTIVE),
+    _integer("removed.node", "version", "0", _EFFECTIVE, CmapType.U64),
 )
 
 _QUORUM = (
@@ -232,7 +245,7 @@ _REST = (
 )
 
 SCHEMA = Schema(
-    _TOTEM + _INTERFACE + _NODELIST + _QUORUM + _LOGGING + _SYSTEM + _REST,
+    _TOTEM + _INTERFACE + _NODELIST + _REMOVED + _QUORUM + _LOGGING + _SYSTEM + _REST,
     free_sections=("quorum.device.net", "quorum.device.heuristics"),
 )
 """All directives that totemd knows."""

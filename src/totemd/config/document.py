@@ -10,7 +10,7 @@ from totemd.config.model import CmapEntry, CmapType, ConfigWarning
 from totemd.config.parser import NAME, Section, Setting, parse
 from totemd.config.schema import Directive, Status, typed
 from totemd.errors import ConfigError
-from totemd.limits import PROCESSOR_COUNT_MAX
+from totemd.limits import PROCESSOR_COUNT_MAX, REMOVED_NODES_MAX
 from totemd.record import record
 
 WARNINGS_MAX = 200
@@ -70,6 +70,7 @@ class Document:
         self.file = file
         self.warnings: list[ConfigWarning] = []
         self.nodes: list[Table] = []
+        self.removed: list[Table] = []
         self.uidgid: list[Table] = []
         self.tables: dict[str, Table] = {}
         self._nodelist_line = 0
@@ -83,7 +84,7 @@ class Document:
     @property
     def all_tables(self) -> list[Table]:
         """Every table whose values become cmap keys."""
-        return [*self.tables.values(), *self.nodes]
+        return [*self.tables.values(), *self.nodes, *self.removed]
 
     def warn(self, warning: ConfigWarning) -> None:
         """Keep a warning, up to a bound."""
@@ -141,6 +142,13 @@ class Document:
                 raise self.tables["nodelist"].error("", f"more than {PROCESSOR_COUNT_MAX} nodes; a ring has no more")
             self.nodes.append(Table(self.file, f"nodelist.node.{len(self.nodes)}", section.line))
             return self.nodes[-1]
+        if section.path == "removed.node":
+            if len(self.removed) == REMOVED_NODES_MAX:
+                raise Table(self.file, "removed", section.line).error(
+                    "", f"more than {REMOVED_NODES_MAX} removed nodes"
+                )
+            self.removed.append(Table(self.file, f"removed.node.{len(self.removed)}", section.line))
+            return self.removed[-1]
         if section.path == "uidgid":
             self.uidgid.append(Table(self.file, "uidgid", section.line))
             return self.uidgid[-1]

@@ -9,10 +9,12 @@ from collections.abc import Callable, Collection, Mapping
 from totemd.config import timing
 from totemd.config.document import Document
 from totemd.config.entries import lines_of, read_entries
+from totemd.config.identity import read_cluster_id, read_removed
 from totemd.config.logs import read_logging, read_system
-from totemd.config.model import Configuration, TotemParameters
+from totemd.config.model import JOIN_PORT_DEFAULT, Configuration, TotemParameters
 from totemd.config.nodes import find_local, read_nodes
 from totemd.config.quorum import read_quorum
+from totemd.config.sealing import read_seal
 from totemd.config.transport import check_version, read_transport, transport_kind
 from totemd.config.uidgid import read_access
 from totemd.limits import NET_MTU_DEFAULT
@@ -48,8 +50,10 @@ def load(
     check_version(document)
     kind = transport_kind(document)
     nodes = read_nodes(document, resolve)
+    removed = read_removed(document, nodes, local_override)
     local = find_local(document, nodes, local_addresses, hostname, local_override)
     transport = read_transport(document, kind, local)
+    seal = read_seal(document)
     totem, times = _read_totem(document, len(nodes))
     quorum = read_quorum(document, nodes, local)
     access = read_access(document, uidgid_files, resolve_user or _nobody, resolve_group or _nobody)
@@ -69,6 +73,10 @@ def load(
         entries=read_entries(document, nodes, local, transport, times, access),
         warnings=tuple(document.warnings),
         lines=lines_of(document),
+        cluster_id=read_cluster_id(document),
+        seal=seal,
+        removed=removed,
+        join_port=section.number("join_port") or JOIN_PORT_DEFAULT,
     )
 
 

@@ -11,6 +11,8 @@ from totemd.ids import NodeId
 from totemd.limits import NET_MTU_DEFAULT
 from totemd.record import record
 
+JOIN_PORT_DEFAULT = 5406
+
 CmapValue: TypeAlias = int | float | str | bytes
 
 
@@ -49,6 +51,29 @@ class NodeEntry:
     addresses: tuple[str, ...]
     address: str
     quorum_votes: int = 1
+    uuid: str | None = None
+    """Of a managed cluster's node: 32 hex digits, in small letters."""
+    public_key: bytes | None = None
+    """X25519, 32 bytes."""
+
+
+@record
+class RemovedNode:
+    """One `removed.node` section: a node that was taken out for good in configuration version `version`."""
+
+    nodeid: NodeId
+    name: str | None
+    uuid: str | None
+    version: int
+
+
+@record
+class SealSettings:
+    """How the ring's datagrams are sealed."""
+
+    suite: str
+    """aes128, aes192, aes256 or chacha20."""
+    keyfile: str
 
 
 @record
@@ -208,6 +233,13 @@ class Configuration:
     warnings: tuple[ConfigWarning, ...]
     lines: tuple[tuple[str, int], ...] = ()
     """Which line of `file` gave which key of `entries`."""
+    cluster_id: bytes | None = None
+    """16 bytes; None: the cluster is not managed, its configuration is kept alike by hand."""
+    seal: SealSettings | None = None
+    """None: datagrams are neither secret nor authenticated."""
+    removed: tuple[RemovedNode, ...] = ()
+    join_port: int = JOIN_PORT_DEFAULT
+    """TCP, where nodes with a ticket knock."""
 
     def node(self, nodeid: NodeId) -> NodeEntry | None:
         """The nodelist's entry of `nodeid`, if it has one."""

@@ -5,6 +5,7 @@ from typing import TypeAlias, cast
 
 from totemd.config.addresses import IpVersion, choose, is_local, is_loopback, nodeid_of, numeric, same_address
 from totemd.config.document import Document, Table
+from totemd.config.identity import read_ident, read_public_key
 from totemd.config.model import NodeEntry
 from totemd.config.schema import link_number
 from totemd.errors import ConfigError
@@ -54,6 +55,8 @@ def _read_node(document: Document, position: int, ip_version: IpVersion, resolve
         addresses=(written,),
         address=address,
         quorum_votes=1 if votes is None else votes,
+        uuid=read_ident(table, "uuid"),
+        public_key=read_public_key(table),
     )
 
 

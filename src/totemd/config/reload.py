@@ -67,6 +67,8 @@ def compare(old: Configuration, new: Configuration) -> ReloadPlan:
         transport=replace(old.transport, block_unlisted_ips=new.transport.block_unlisted_ips),
         quorum=quorum,
         system=old.system,
+        cluster_id=old.cluster_id,
+        seal=old.seal,
         entries=entries,
         warnings=(*new.warnings, *warnings),
     )
@@ -87,7 +89,7 @@ def takes_effect(key: str) -> bool:
     """Whether a changed value of cmap key `key` takes effect without a restart. Keys nobody knows do: they are data."""
     section, _, name = key.rpartition(".")
     parts = section.split(".")
-    for prefix in ("nodelist.node", "totem.interface", "logging.logger_subsys"):
+    for prefix in ("nodelist.node", "removed.node", "totem.interface", "logging.logger_subsys"):
         if len(parts) == 3 and section.startswith(prefix + "."):
             section = prefix
     directive = SCHEMA.find(section, name)
@@ -131,6 +133,12 @@ def _node_errors(old: Configuration, new: Configuration) -> list[ConfigError]:
     if new.local.nodeid != old.local.nodeid:
         text = f"this node is {old.local.nodeid} and would become {new.local.nodeid}; restart the daemon to change it"
         errors.append(_error(new, f"nodelist.node.{new.local.position}.nodeid", text))
+    if old.local.uuid is not None and new.local.uuid != old.local.uuid:
+        text = (
+            f"this node has the uuid {old.local.uuid}, which cannot change while it runs; leave it as it is, or remove "
+            "the node and have it join again"
+        )
+        errors.append(_error(new, f"nodelist.node.{new.local.position}.uuid", text))
     return errors
 
 

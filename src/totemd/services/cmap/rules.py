@@ -23,10 +23,11 @@ _READ_ONLY_PREFIXES: Final = (
     "uidgid.config.",
     "system.",
     "nodelist.",
+    "removed.",
 )
 _READ_ONLY_TOTEM: Final = (
     "crypto_cipher crypto_hash crypto_model keyfile key secauth ip_version rrp_mode transport cluster_name netmtu"
-    " threads version nodeid clear_node_high_bit"
+    " threads version nodeid clear_node_high_bit cluster_id join_port"
 )
 _READ_ONLY_QUORUM: Final = (
     "allow_downscale wait_for_all last_man_standing last_man_standing_window expected_votes_tracking auto_tie_breaker"
