@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from totemd_lab import native
 from totemd_lab.configuration import RingSettings
 from totemd_lab.device import Qdevice, Qnetd, add_device, wait_votes
+from totemd_lab.nodes import Node, TotemdNode
 from totemd_lab.places import run
-from totemd_lab.ring import Lab, LabMaker
+from totemd_lab.ring import Lab, LabMaker, wait_until
 from totemd_lab.upstream import again_when_a_real_node_aborts
 
 pytestmark = [pytest.mark.root, pytest.mark.corosync]
@@ -93,6 +95,13 @@ def tool(lab: Lab, nodeid: int, *argv: str) -> str:
     return f"{argv} {result.returncode}\n" + re.sub(varying, "", result.stdout + result.stderr)
 
 
+def synchronizing(node: Node) -> bool:
+    """Whether its services exchange what they know."""
+    assert isinstance(node, TotemdNode)
+    status = native.status(node.socket)
+    return status is not None and bool(status["syncing"])
+
+
 def configured(lab: Lab, section: str) -> Lab:
     """The same with a device that this test plays itself."""
     for node in lab.nodes:
@@ -148,6 +157,8 @@ def test_the_tools_work_while_synchronization_waits_for_the_device(make_lab: Lab
     lab.wait_formed()
     assert play(lab, 1, HOLD_SYNCHRONIZATION) == "1 1\n"
     lab.node(2).kill()
+    # A tool that is under way when synchronization begins is held until its end, as with corosync.
+    assert wait_until(lambda: synchronizing(lab.node(1)), 10), lab.describe()
     wait_log = "A,V,NMW n1 (local)\n         2          1         NR n2\n"
     assert wait_log in wait_votes(lab, [lab.node(1)], "Total votes:      2.*NR n2")[1]
     assert "TRY_AGAIN" in tool(lab, 1, "corosync-cfgtool", "-k", "9")
