@@ -19,7 +19,7 @@ from totemd.config.model import LoggingSettings
 from totemd.errors import ConfigError, MachineError
 from totemd.node.effects import PersistFile
 from totemd.shell import daemon as daemon_module
-from totemd.shell.daemon import Daemon, notify_service_manager
+from totemd.shell.daemon import Daemon
 from totemd.shell.logs import Logger
 from totemd.shell.state import StateDirectory
 from totemd_lab.ring import free_udp_port
@@ -293,24 +293,28 @@ def service_manager(
 
 
 @pytest.mark.trio
-async def test_service_manager_is_told(world: World, nursery: trio.Nursery, service_manager: socket.socket) -> None:
+async def test_service_manager_is_told(
+    world: World, nursery: trio.Nursery, service_manager: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "60000")
     running = await start(world, nursery)
-    assert service_manager.recv(100) == b"READY=1"
+    assert service_manager.recv(1000) == b"READY=1"
+    await told(service_manager, "WATCHDOG=1")
+    assert "quorate: 1 of 1 nodes in ring 1." in await told(service_manager, "STATUS=")
+    await told(service_manager, "WATCHDOG=1")
+    signal.raise_signal(signal.SIGHUP)
+    await told(service_manager, "RELOADING=1")
+    await told(service_manager, "READY=1")
     signal.raise_signal(signal.SIGTERM)
     assert await running.wait() == 0
-    assert service_manager.recv(100) == b"STOPPING=1"
+    await told(service_manager, "STOPPING=1")
 
 
-@pytest.mark.parametrize("address", ["", "/nowhere/notify", "@nobody", "relative", "/" + "x" * 200])
-def test_service_manager_that_is_not_there(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    monkeypatch.setenv("NOTIFY_SOCKET", address)
-    notify_service_manager("READY=1")
-
-
-def test_service_manager_that_does_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(daemon_module, "NOTIFY_TIMEOUT_S", 0.01)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(tmp_path / "notify"))
-        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        for _ in range(30):
-            notify_service_manager("READY=1")
+async def told(manager: socket.socket, beginning: str) -> str:
+    """The next line that the manager is told and that begins so."""
+    with trio.fail_after(WAIT_S):
+        while True:
+            await trio.lowlevel.wait_readable(manager)
+            for line in manager.recv(1000).decode().splitlines():
+                if line.startswith(beginning):
+                    return line

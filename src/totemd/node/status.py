@@ -68,6 +68,24 @@ def _member(node: "Node", nodeid: int) -> dict[str, object]:
     }
 
 
+def summary(node: "Node") -> str:
+    """The state in a line, for people: quorum, who is there and who is not."""
+    membership = node.membership
+    if membership is None:
+        return "looking for other nodes"
+    present = len(membership.members)
+    if node.synchronizing:
+        waits_for = f", waiting for node {', '.join(map(str, node.sync.missing))}" if node.sync.missing else ""
+        return f"agreeing with the other members of ring {membership.ring}{waits_for}"
+    who = f"{present} of {len(node.configuration.nodes)} nodes in ring {membership.ring}"
+    own = node.votequorum.get_info() if node.votequorum is not None else None
+    if own is None:
+        return who
+    if node.quorum.get_quorate():
+        return f"quorate: {who}"
+    return f"no quorum: {who}, {own.total_votes} of {own.quorum} votes needed"
+
+
 def nodes(node: "Node") -> list[dict[str, object]]:
     """The answer to `nodes`: the nodelist and every node ever seen, ascending."""
     members = node.membership.members if node.membership is not None else ()

@@ -4,7 +4,6 @@ import gc
 import os
 import select
 import signal
-import socket
 import time
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from totemd.config.model import Configuration
 from totemd.errors import MachineError, TotemdError
 from totemd.node import Node
 from totemd.node.effects import ConfigureLogs, Exit, NodeEffect, PersistFile, ReadConfiguration, ReopenLogs
+from totemd.node.status import summary
 from totemd.shell.addresses import Changes, address_is_up
 from totemd.shell.clients import Clients
 from totemd.shell.listener import Listener
@@ -25,6 +25,7 @@ from totemd.shell.logs import Logger
 from totemd.shell.loop import Loop
 from totemd.shell.qb_clients import QbClients, open_qb_sockets
 from totemd.shell.scheduling import raise_priority
+from totemd.shell.service_manager import keep_informed, notify_service_manager, tell_reloading
 from totemd.shell.shared_buffers import FileBuffers
 from totemd.shell.stalls import Stalls
 from totemd.shell.state import StateDirectory
@@ -33,9 +34,6 @@ from totemd.totem.effects import Broadcast, Log, PersistRingSeq, Unicast
 
 SOCKET_NAME = "totemd.sock"
 EV_TRACKING_FILE = "ev_tracking"
-NOTIFY_TIMEOUT_S = 0.5
-"""How long a service manager that does not read may keep us."""
-
 PENDING_EFFECTS_MAX = 100_000
 """Effects held back behind a disk that does not answer; far beyond what a ring makes before it gives the node up."""
 
@@ -94,6 +92,7 @@ class Daemon:
                 self._pump()
                 await nursery.start(self._loop.run)
                 notify_service_manager("READY=1")
+                nursery.start_soon(keep_informed, lambda: summary(self._node))
                 await self._ended.wait()
                 notify_service_manager("STOPPING=1")
                 await self._clients.drain()
@@ -265,7 +264,8 @@ class Daemon:
             task_status.started()
             async for number in signals:
                 if number == signal.SIGHUP:
-                    self._node.request_reload(lambda error: None)
+                    tell_reloading()
+                    self._node.request_reload(lambda error: notify_service_manager("READY=1", wait_s=0))
                 else:
                     self._node.leave(trio.current_time(), f"received {signal.Signals(number).name}")
                     self._nursery.start_soon(self._end_in_time)
@@ -307,16 +307,3 @@ class Daemon:
         self._link_up = up
         self._node.interface_changed(up=up, now=trio.current_time())
         self._pump()
-
-
-def notify_service_manager(state: str) -> None:
-    """Tell systemd, if it asked to be told (sd_notify(3))."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    if address.startswith("@"):
-        address = "\0" + address[1:]
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        sock.settimeout(NOTIFY_TIMEOUT_S)
-        sock.connect(address)
-        sock.sendall(state.encode())

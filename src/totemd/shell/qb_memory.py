@@ -26,6 +26,7 @@ from totemd.errors import BadRing, MachineError
 from totemd.ipc.ports import Credentials
 from totemd.qb import ring
 from totemd.qb.ring import RingReader, RingWriter
+from totemd.shell.access_lists import ENTER, READ, WRITE, let_in
 
 DIRECTORY: Final = Path("/dev/shm")
 DIRECTORY_PREFIX: Final = "qb-"
@@ -209,23 +210,23 @@ class ClientDirectory:
         self._descriptors.append(descriptor)
         self._names.append(name)
         os.fchmod(descriptor, 0o600)
-        self._give_away(descriptor)
+        self._give_away(descriptor, READ | WRITE)
         return descriptor
 
     def give_away(self) -> None:
         """Let the client in, now that all files are there. OSError."""
         self.path.chmod(0o770)
-        self._give_away(self.path)
+        self._give_away(self.path, READ | WRITE | ENTER)
 
-    def _give_away(self, what: Path | int) -> None:
-        """To the client; root needs no more than it has."""
+    def _give_away(self, what: Path | int, permissions: int) -> None:
+        """To the client; root needs no more than it has. A daemon that may not give files away lets the client in."""
         owner = self._owner
         if (owner.uid, owner.gid) != (os.geteuid(), os.getegid()):
             try:
                 os.chown(what, owner.uid, owner.gid)
             except PermissionError:
                 if owner.uid not in (0, os.geteuid()):
-                    raise
+                    let_in(what, owner.uid, permissions)
 
     def __enter__(self) -> "ClientDirectory":
         return self
