@@ -158,6 +158,7 @@ _NODELIST = (
     _integer("nodelist.node", "quorum_votes", "1", _EFFECTIVE),
     _text("nodelist.node", "uuid", "none", _EFFECTIVE),
     _text("nodelist.node", "public_key", "none", _EFFECTIVE),
+    _integer("nodelist.node", "joining_votes", "none: the node counts as it stands", _EFFECTIVE),
 )
 
 _REMOVED = (
