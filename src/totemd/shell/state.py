@@ -8,12 +8,15 @@ content, never half of one.
 import errno
 import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 from totemd.errors import MachineError
 from totemd.ids import NodeId
 
 _RING_SEQ = struct.Struct("=Q")
+_SMALL_BYTES = 1024 * 1024
+"""More than any of these files has, so that a damaged one is not taken for a whole one."""
 
 
 class StateDirectory:
@@ -31,7 +34,7 @@ class StateDirectory:
     def load_ring_seq(self) -> int:
         """The ring number that an earlier life made durable, 0 for a first one; rewritten at once, so that a disk that
         cannot be written is found now and not when the number matters."""
-        data = self._read(self._ring_file)
+        data = read_file(self._ring_file, _SMALL_BYTES)
         if data is None:
             seq = 0
         elif len(data) != _RING_SEQ.size:
@@ -49,7 +52,7 @@ class StateDirectory:
     def store_ring_seq(self, seq: int) -> None:
         """Make `seq` durable. Blocks for as long as the disk takes."""
         try:
-            self._write(self._ring_file, _RING_SEQ.pack(seq))
+            replace_file(self._ring_file, _RING_SEQ.pack(seq))
         except MachineError as error:
             raise MachineError(
                 f"{error}; the ring number must be durable before the node may take part in a ring"
@@ -57,36 +60,48 @@ class StateDirectory:
 
     def load(self, name: str) -> bytes | None:
         """Another small file's content; None if there is none."""
-        return self._read(self.path / name)
+        return read_file(self.path / name, _SMALL_BYTES)
 
     def store(self, name: str, data: bytes) -> None:
         """Write another small file. Blocks for as long as the disk takes."""
-        self._write(self.path / name, data)
+        replace_file(self.path / name, data)
 
-    def _read(self, file: Path) -> bytes | None:
-        try:
-            with file.open("rb") as opened:
-                return opened.read(4096)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise MachineError(f"cannot read {file}: {error.strerror}") from error
 
-    def _write(self, file: Path, data: bytes) -> None:
-        temporary = file.with_name(file.name + ".new")
+def read_file(file: Path, size_max: int) -> bytes | None:
+    """What is in a file, None if there is none; MachineError if it cannot be read or has more than `size_max` bytes."""
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(size_max + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise MachineError(f"cannot read {file}: {error.strerror}") from error
+    if len(data) > size_max:
+        raise MachineError(f"cannot read {file}: it has more than {size_max} bytes")
+    return data
+
+
+def replace_file(file: Path, data: bytes, mode: int = 0o600, owner: tuple[int, int] | None = None) -> None:
+    """Give a file a new content: after a crash there is all of the old one or all of the new one. MachineError."""
+    temporary = file.with_name(file.name + ".new")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            try:
-                if os.write(descriptor, data) != len(data):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            temporary.rename(file)
-            directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
-        except OSError as error:
-            raise MachineError(f"cannot write {file}: {error.strerror}") from error
+            if os.write(descriptor, data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if owner is not None and owner != (os.geteuid(), os.getegid()):
+                with suppress(PermissionError):
+                    os.fchown(descriptor, *owner)
+            # A file left by a crash may have had another mode, and the umask does not apply to what must be readable.
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.rename(file)
+        directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise MachineError(f"cannot write {file}: {error.strerror}") from error
