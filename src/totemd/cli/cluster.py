@@ -5,6 +5,7 @@ Each group of commands has a function that adds it; what the commands do is in t
 
 import argparse
 
+from totemd.cli import cluster_join_parsers
 from totemd.cli.command_line import Commands, add_file_options, number, seconds
 
 _QUORUM_EXIT = "Exit status: 0 quorate, 2 not quorate, 1 error (no daemon ...), 64 wrong usage."
@@ -12,6 +13,7 @@ _QUORUM_EXIT = "Exit status: 0 quorate, 2 not quorate, 1 error (no daemon ...), 
 
 def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     """All commands of the group, in the order in which one needs them."""
+    cluster_join_parsers.add(commands, common)
     _add_views(commands)
     _add_quorum(commands)
     _add_care(commands)

@@ -76,11 +76,10 @@ def new_cluster(
     token_ms: int | None = None,
     join_port: int | None = None,
     keyfile: str | None = None,
-    system: Iterable[tuple[str, str]] = (),
 ) -> str:
     """The configuration of a managed, sealed cluster of one node; None leaves a key out, and its default in force.
 
-    `system` has settings for the section of that name. OperatorError if a value cannot be written.
+    OperatorError if a value cannot be written.
     """
     check_cluster_name(name)
     totem = [
@@ -104,9 +103,8 @@ def new_cluster(
         lines += [f"{_INDENT}interface {{", *_settings(interface, 2 * _INDENT), f"{_INDENT}}}"]
     lines += ["}", "", "nodelist {", *_node_lines(node, _INDENT, _INDENT), "}", ""]
     lines += ["quorum {", f"{_INDENT}provider: corosync_votequorum", "}", ""]
-    lines += ["logging {", f"{_INDENT}to_syslog: yes", "}"]
-    if system := tuple(system):
-        lines += ["", "system {", *_settings(system, _INDENT), "}"]
+    # Whoever starts the daemon has its standard error: systemd, a container, a terminal.
+    lines += ["logging {", f"{_INDENT}to_stderr: yes", f"{_INDENT}to_syslog: no", "}"]
     return "\n".join(lines) + "\n"
 
 

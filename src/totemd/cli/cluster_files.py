@@ -1,0 +1,145 @@
+"""The files that make a machine a node, for the commands that write them: `create` and `join`."""
+
+import os
+import shutil
+import socket
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import Final
+
+from totemd.cli.commands_ring import CommandError
+from totemd.cluster.identity import IDENTITY_FILE, Identity
+from totemd.config.model import Configuration
+from totemd.config.sealing import DEFAULT_KEYFILE
+from totemd.errors import MachineError
+from totemd.seal.keys import KeyRing, new_key
+from totemd.shell.node_files import PUBLIC, SECRET, remove_file, store_identity, write_file
+
+UNIT: Final = "totemd.service"
+JOINING_FILE: Final = "joining"
+"""In the state directory while a join is under way: what is there may be written anew."""
+
+
+def default_node_name() -> str:
+    """The host's name without its domain."""
+    return socket.gethostname().partition(".")[0]
+
+
+class NodeFiles:
+    """Where this node's files are."""
+
+    def __init__(self, config: Path, state_dir: Path, keyfile: str | None) -> None:
+        """`keyfile` None: where the configuration says."""
+        self.config = config
+        self.state_dir = state_dir
+        self.keyfile_setting = keyfile
+        self.key = Path(keyfile or DEFAULT_KEYFILE)
+        self.identity = state_dir / IDENTITY_FILE
+        self.joining = state_dir / JOINING_FILE
+
+    @staticmethod
+    def of(arguments: Namespace) -> "NodeFiles":
+        """Those that the options --config, --state-dir and --keyfile name."""
+        from totemd.cli.daemon import DEFAULT_STATE_DIR
+
+        return NodeFiles(
+            Path(arguments.config).absolute(),
+            Path(arguments.state_dir or DEFAULT_STATE_DIR).absolute(),
+            None if arguments.keyfile is None else str(Path(arguments.keyfile).absolute()),
+        )
+
+    def leftovers(self) -> list[str]:
+        """What is there of an earlier cluster, as sentences."""
+        found = [f"there is {what}: {file}" for what, file in self._pieces() if file.exists()]
+        found += [f"there are replicated changes: {path}" for path in self._histories()]
+        return found
+
+    def check_unused(self, command: str) -> None:
+        """CommandError, with all that speaks against it at once, if this machine is a node already."""
+        found = self.leftovers()
+        if found:
+            raise CommandError(
+                f"this machine is a node already, so {command} would destroy something: {'; '.join(found)}. To take it "
+                "out of its cluster: totemctl cluster leave; to put the files aside: totemctl cluster separate"
+            )
+
+    def put_aside(self) -> list[str]:
+        """Rename what is there of an earlier cluster; the new names. MachineError."""
+        suffix = time.strftime(".before-%Y%m%d-%H%M%S")
+        moved = []
+        pieces = [file for _, file in self._pieces()] + self._histories() + [self.joining]
+        for file in pieces + sorted(self.state_dir.glob("ringid_*")):
+            if not file.exists():
+                continue
+            aside = file.with_name(file.name + suffix)
+            try:
+                if aside.exists():
+                    raise FileExistsError(17, f"{aside} exists")
+                shutil.move(file, aside)
+            except OSError as error:
+                raise MachineError(f"cannot put {file} aside: {error.strerror or error}") from error
+            moved.append(str(aside))
+        return moved
+
+    def check_text(self, text: str, node: str) -> Configuration:
+        """The configuration as the daemon will read it. ConfigError."""
+        from totemd.cli.daemon import resolve
+        from totemd.config import load
+        from totemd.shell.addresses import machine_addresses
+
+        return load(
+            text,
+            file=str(self.config),
+            resolve=resolve,
+            local_addresses=machine_addresses(),
+            hostname=socket.gethostname(),
+            local_override=node,
+        )
+
+    def write_new_cluster(self, text: str, identity: Identity) -> None:
+        """Write all files of a new cluster, the configuration last: with it the node is one. MachineError."""
+        store_identity(self.state_dir, identity)
+        write_file(self.key, KeyRing(new_key(os.urandom)).to_bytes(), SECRET)
+        write_file(self.config, text.encode(), PUBLIC)
+
+    def write_joined(self, text: str, keys: bytes, configuration: Configuration) -> None:
+        """Write what the cluster has given, the configuration last. MachineError."""
+        if self.keyfile_setting is None and configuration.seal is not None:
+            self.key = Path(configuration.seal.keyfile)
+        if keys:
+            write_file(self.key, keys, SECRET)
+        for path in self._histories():
+            # Of an earlier try; this node has no history of its own.
+            remove_file(path)
+        write_file(self.config, text.encode(), PUBLIC)
+
+    def start_hint(self) -> str:
+        """What to type to start the daemon."""
+        from totemd.cli.daemon import DEFAULT_FILE, DEFAULT_STATE_DIR
+
+        if has_unit():
+            return f"systemctl enable --now {UNIT}"
+        words = ["totemd"]
+        if str(self.config) != DEFAULT_FILE:
+            words += ["-c", str(self.config)]
+        if str(self.state_dir) != DEFAULT_STATE_DIR:
+            words += ["--state-dir", str(self.state_dir)]
+        if self.keyfile_setting is not None:
+            words += ["--keyfile", self.keyfile_setting]
+        return " ".join(words)
+
+    def _pieces(self) -> list[tuple[str, Path]]:
+        return [("a configuration", self.config), ("a key", self.key), ("an identity", self.identity)]
+
+    def _histories(self) -> list[Path]:
+        """What the service of replicated configuration keeps."""
+        return sorted(path for path in self.state_dir.glob("changes*") if not path.name.partition(".before-")[1])
+
+
+def has_unit() -> bool:
+    """Whether systemd runs this machine and knows totemd's unit."""
+    if not Path("/run/systemd/system").is_dir():
+        return False
+    places = ("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
+    return any((Path(place) / UNIT).exists() for place in (*places, "/lib/systemd/system"))
