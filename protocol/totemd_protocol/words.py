@@ -1,13 +1,19 @@
-"""The words for numbers in packets, for people (protocol/, chapters "Packets" and "Services")."""
+"""The words for numbers in packets, for people (protocol/, chapters "Packets", "Services" and "Sealed datagrams")."""
 
 _NUMBERS: dict[tuple[str, str], dict[int, str]] = {
+    ("sealed", "content"): {1: "ring", 2: "control"},
     ("mcast", "guarantee"): {0: "agreed", 1: "safe"},
     ("cmap_mcast", "reason"): {0: "synchronization", 1: "changed"},
     ("cfg_crypto_reconfig", "phase"): {1: "activate", 2: "clean up"},
     ("cpg_procjoin", "reason"): {1: "join"},
     ("cpg_procleave", "reason"): {2: "leave", 5: "procdown"},
     ("cpg_partial_mcast", "type"): {1: "first", 2: "continued", 3: "last"},
-    ("votequorum_reconfigure", "param"): {1: "expected votes", 2: "votes of a node", 3: "cancel wait_for_all"},
+    ("votequorum_reconfigure", "param"): {
+        1: "expected votes",
+        2: "votes of a node",
+        3: "cancel wait_for_all",
+        4: "forced",
+    },
     ("votequorum_qdevice_reg", "operation"): {0: "unregister", 1: "register"},
 }
 

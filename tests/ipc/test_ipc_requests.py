@@ -58,6 +58,7 @@ def deliver_event(ident: int, data: bytes, pid: int = PID, nodeid: int = 1) -> d
 def test_the_table_has_every_request_of_the_chapter() -> None:
     assert set(REQUESTS) == {
         *("ping", "status", "nodes", "track", "untrack", "expected", "votes", "cancel_wait_for_all"),
+        "force_expected",
         *("cpg_join", "cpg_leave", "cpg_multicast", "cpg_members", "cpg_groups"),
         *("cmap_get", "cmap_set", "cmap_delete", "cmap_list", "cmap_adjust", "cmap_track"),
         *("stats", "kill", "shutdown", "reload"),

@@ -220,6 +220,10 @@ class Client:
         """Set the expected votes on all members."""
         await self.call(requests.expected(votes))
 
+    async def force_expected(self, votes: int, seconds: int, *, yes: bool) -> None:
+        """Set the expected votes on all members for a while; fewer than configured need a yes."""
+        await self.call(requests.force_expected(votes, seconds, yes=yes))
+
     async def set_votes(self, nodeid: NodeId, votes: int) -> None:
         """Set one node's votes."""
         await self.call(requests.votes(nodeid, votes))

@@ -284,6 +284,10 @@ class BlockingClient:
         """Set the expected votes on all members."""
         self.call(requests.expected(votes))
 
+    def force_expected(self, votes: int, seconds: int, *, yes: bool) -> None:
+        """Set the expected votes on all members for a while; fewer than configured need a yes."""
+        self.call(requests.force_expected(votes, seconds, yes=yes))
+
     def set_votes(self, nodeid: NodeId, votes: int) -> None:
         """Set one node's votes."""
         self.call(requests.votes(nodeid, votes))

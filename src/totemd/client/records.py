@@ -60,6 +60,15 @@ class Votes:
 
 
 @record
+class ForcedVotes:
+    """Expected votes that the operator has forced for a while, and how many are configured."""
+
+    votes: int
+    configured: int
+    seconds_left: float
+
+
+@record
 class LastChange:
     """Why the membership changed last, and how long ago (seconds)."""
 
@@ -86,6 +95,8 @@ class Status:
     flags: tuple[str, ...]
     members: tuple[Member, ...]
     last_change: LastChange | None
+    forced: ForcedVotes | None = None
+    """None: the expected votes are not forced."""
 
 
 @record
@@ -297,7 +308,16 @@ def decode_status(value: object) -> Status:
         flags=tuple(str(flag) for flag in _list(fields, "flags")),
         members=tuple(decode_member(member) for member in _list(fields, "members")),
         last_change=_last_change(fields.get("last_change")),
+        forced=_forced(fields.get("forced")),
     )
+
+
+def _forced(value: object) -> ForcedVotes | None:
+    if value is None:
+        return None
+    fields = _map(value, "forced")
+    left_s = float(_get(fields, "seconds_left", (int, float)))
+    return ForcedVotes(_get(fields, "votes", int), _get(fields, "configured", int), left_s)
 
 
 def _last_change(value: object) -> LastChange | None:

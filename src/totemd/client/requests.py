@@ -60,6 +60,11 @@ def expected(votes: int) -> Request[None]:
     return Request("expected", {"votes": votes}, records.nothing)
 
 
+def force_expected(votes: int, seconds: int, *, yes: bool) -> Request[None]:
+    """Expected votes for a while; fewer than configured need a yes."""
+    return Request("force_expected", {"votes": votes, "seconds": seconds, "yes": yes}, records.nothing)
+
+
 def votes(nodeid: NodeId, votes: int) -> Request[None]:
     return Request("votes", {"nodeid": nodeid, "votes": votes}, records.nothing)
 
@@ -139,3 +144,18 @@ def shutdown() -> Request[None]:
 
 def reload() -> Request[None]:
     return Request("reload", {}, records.nothing)
+
+
+def cluster_invite(ttl_s: int, node_name: str | None = None) -> Request[dict[str, Any]]:
+    """A ticket for one new node: {ticket, expires, contacts}."""
+    return Request("cluster_invite", {"ttl_s": ttl_s, "node_name": node_name}, records.as_map)
+
+
+def cluster_remove(node: str, *, force: bool = False) -> Request[dict[str, Any]]:
+    """Take another node out of the cluster for good: {nodeid, name, version}."""
+    return Request("cluster_remove", {"node": node, "force": force}, records.as_map)
+
+
+def cluster_leave() -> Request[dict[str, Any]]:
+    """Take this node out of the cluster for good; its daemon ends: {nodeid, name, version}."""
+    return Request("cluster_leave", {}, records.as_map)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from totemd.ids import RingId
+from totemd.services.votequorum.forced import Forced
 
 if TYPE_CHECKING:
     from totemd.node.node import Node
@@ -40,6 +41,7 @@ def status(node: "Node") -> dict[str, object]:
             "total": own.total_votes,
             "quorum": own.quorum,
         },
+        "forced": None if votequorum is None else _forced(votequorum.forced.now),
         "flags": list(votequorum.flags()) if votequorum is not None else [],
         "members": [_member(node, nodeid) for nodeid in members],
         "last_change": None
@@ -50,6 +52,16 @@ def status(node: "Node") -> dict[str, object]:
             "time_ago_s": round(node.now - node.membership_at, 3),
         },
         "uptime_s": round(node.now - node.started_at, 3),
+    }
+
+
+def _forced(forced: Forced | None) -> dict[str, object] | None:
+    if forced is None:
+        return None
+    return {
+        "votes": forced.votes,
+        "configured": forced.configured,
+        "seconds_left": round(forced.seconds_left, 1),
     }
 
 

@@ -93,6 +93,7 @@ class _Generator:
         if random.random() < 0.3:
             link = self._quick(link)
             self._trains(begin_s, calm_s)
+        self._force(begin_s, calm_s)
         return Schedule(
             seed=self.seed,
             nodes=self.count,
@@ -289,6 +290,14 @@ class _Generator:
                 self._add(0.0, "direct", nodeid, 0)
         for _ in range(random.randint(1, 6) if kind == "changing" else 0):
             self._add(random.uniform(0.0, calm_s + 0.2), "direct", self._victim(), random.randint(0, 1))
+
+    def _force(self, begin_s: float, calm_s: float) -> None:
+        """Expected votes are forced for a while, with a yes or without; drawn apart: all else stays as it was."""
+        random = Random(f"force {self.seed}")
+        total = sum(self.votes)
+        for _ in range(random.choice((0,) * 11 + (1, 2))):
+            at_s, nodeid = random.uniform(begin_s, calm_s + 0.2), random.randint(1, self.count)
+            self._add(at_s, "force", nodeid, random.randint(1, total + 1), random.randint(1, 3), random.randint(0, 1))
 
     def _quick(self, link: Link) -> Link:
         """A network on which the token rests while nothing happens, and is lent to and fro."""

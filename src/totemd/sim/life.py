@@ -86,6 +86,12 @@ class Life:
         self.process.join()
 
     @property
+    def expects_by_force(self) -> bool:
+        """Whether the node's expected votes are forced."""
+        votequorum = self.node.votequorum
+        return votequorum is not None and votequorum.forced.now is not None
+
+    @property
     def held_effects(self) -> int:
         """Effects that wait for the disk."""
         return len(self._pending)

@@ -79,6 +79,8 @@ def _own_checks(world: World) -> list[Violation]:
     elif not world.settled():
         text = f"what was well after {world.settled_s:.1f} s did not stay so: {world.unfinished()}"
         found.append(Violation("settles", "MEM-25", text, world.now))
+    else:
+        found += _expects_other_votes(world)
     ended = world.ended_unasked()
     if ended is not None:
         text = f"node {ended.node} (life {ended.life}) ended by itself: {ended.reason}"
@@ -86,11 +88,29 @@ def _own_checks(world: World) -> list[Violation]:
     return found
 
 
+def _expects_other_votes(world: World) -> list[Violation]:
+    """Where in the end, when nothing is forced any more, not all votes are expected, though nothing else was done that
+    would change them for good."""
+    schedule = world.schedule
+    verbs = {action.verb for action in schedule.actions}
+    if "force" not in verbs or verbs & {"expect", "vote"} or schedule.quorum:
+        return []
+    total = sum(schedule.votes)
+    for life in world.living:
+        assert life.node.votequorum is not None
+        expected = life.node.votequorum.get_info().expected_votes
+        if expected != total:
+            text = f"node {life.nodeid} expects {expected} votes in the end, not the {total} configured"
+            return [Violation("force ends", "VQ-16", text, world.now)]
+    return []
+
+
 def settle_bound_s(schedule: Schedule) -> float:
     """Within how many seconds after the calm all must be well."""
     reloads = (int(float(action.arguments[0])) for action in schedule.actions if action.verb == "reload")
     token_s = max([schedule.token_ms, *reloads]) / 1000
-    return SETTLE_TOKENS * token_s + SETTLE_PER_NODE_S * schedule.nodes
+    forced_s = max((float(action.arguments[1]) for action in schedule.actions if action.verb == "force"), default=0.0)
+    return SETTLE_TOKENS * token_s + SETTLE_PER_NODE_S * schedule.nodes + forced_s
 
 
 def quorum_gives_up(schedule: Schedule) -> str:
@@ -108,6 +128,8 @@ def quorum_gives_up(schedule: Schedule) -> str:
     total = sum(schedule.votes)
     if any(action.verb == "expect" and float(action.arguments[0]) != total for action in schedule.actions):
         given_up.append("expected votes changed at run time")
+    if any(action.verb == "force" and float(action.arguments[2]) for action in schedule.actions):
+        given_up.append("expected votes forced")
     if any(action.verb == "vote" for action in schedule.actions):
         given_up.append("votes changed at run time")
     return ", ".join(given_up)

@@ -94,6 +94,7 @@ ARGUMENTS: Final[dict[str, tuple[bool, int]]] = {
     "join": (True, 0),
     "expect": (True, 1),
     "vote": (True, 2),
+    "force": (True, 3),
     "reload": (True, 1),
     "direct": (True, 1),
     "split": (False, 1),

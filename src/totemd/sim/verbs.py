@@ -52,6 +52,13 @@ def expect(world: "World", life: "Life", votes: float) -> None:
         life.call(lambda: votequorum.set_expected(int(votes)))
 
 
+def force(world: "World", life: "Life", votes: float, seconds: float, yes: float) -> None:
+    """Expected votes of those who are present, for a while."""
+    if life.node.votequorum is not None:
+        votequorum = life.node.votequorum
+        life.call(lambda: votequorum.force_expected(int(votes), int(seconds), yes=bool(yes)))
+
+
 def vote(world: "World", life: "Life", nodeid: float, votes: float) -> None:
     """A node's votes."""
     if life.node.votequorum is not None:
@@ -154,6 +161,7 @@ LIFE_ACTIONS: Final[dict[str, Callable[..., None]]] = {
     "part": lambda world, life: life.process.part(),
     "join": lambda world, life: life.process.join(),
     "expect": expect,
+    "force": force,
     "vote": vote,
     "reload": reload,
     "crash": crash,

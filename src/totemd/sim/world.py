@@ -36,7 +36,7 @@ LINGER_S: Final = 0.3
 CLEAR_S: Final = 0.05
 """After the calm packets from before arrive within this or never."""
 
-WORKLOAD: Final = frozenset(("send", "part", "join", "expect", "vote", "reload", "direct"))
+WORKLOAD: Final = frozenset(("send", "part", "join", "expect", "force", "vote", "reload", "direct"))
 """Verbs that are no faults, and so may come after the calm."""
 
 
@@ -252,8 +252,11 @@ class World:
         )
 
     def settled(self) -> bool:
-        """Whether, besides, all processes are where they want to be and have heard all that they sent."""
-        return self.whole() and all(life.process.settled and not life.leaving for life in self.living)
+        """Whether, besides, all processes are where they want to be and have heard all that they sent, and nobody's
+        expected votes are forced."""
+        return self.whole() and all(
+            life.process.settled and not life.leaving and not life.expects_by_force for life in self.living
+        )
 
     def _check_bounds(self) -> None:
         """Measure what must not grow without bound: when it has doubled, and when it is too much."""
@@ -288,6 +291,7 @@ class World:
                 f"node {life.nodeid}: {ring.state.value} in {ring.ring.rep}/{ring.ring.seq} with "
                 f"{','.join(map(str, ring.members))}, sync {life.node.sync.phase}, heard {process.own_heard} of "
                 f"{process.accepted} own messages, {'in' if process.joined else 'not in'} the group"
+                + ", its expected votes are forced" * life.expects_by_force
             )
         return "; ".join(parts)
 

@@ -36,6 +36,8 @@ NODE_QDEVICE_MASTER_WINS: Final = 128
 RECONFIGURE_EXPECTED_VOTES: Final = 1
 RECONFIGURE_NODE_VOTES: Final = 2
 RECONFIGURE_CANCEL_WAIT_FOR_ALL: Final = 3
+RECONFIGURE_FORCED: Final = 4
+"""totemd's own, which corosync ignores: `nodeid` votes (0: the sender's) are expected by force for `value` seconds."""
 
 # Operations of QDEVICE_REG.
 QDEVICE_UNREGISTER: Final = 0
@@ -64,7 +66,7 @@ class NodeInfo:
 
 @record
 class Reconfigure:
-    """An operator's change for the whole cluster: `param` says of what."""
+    """An operator's change for the whole cluster: `param` says of what, and what `nodeid` and `value` mean."""
 
     nodeid: NodeId
     value: int

@@ -22,6 +22,7 @@ from totemd.wire.votequorum import (
     NODE_WAITING_FOR_ALL,
     RECONFIGURE_CANCEL_WAIT_FOR_ALL,
     RECONFIGURE_EXPECTED_VOTES,
+    RECONFIGURE_FORCED,
     RECONFIGURE_NODE_VOTES,
     NodeInfo,
     Reconfigure,
@@ -123,10 +124,9 @@ def apply_reconfigure(electorate: Electorate, change: Reconfigure) -> Electorate
     """RECONFIGURE at its place in the total order; unknown nodes and parameters change nothing."""
     match change.param:
         case p if p == RECONFIGURE_EXPECTED_VOTES:
-            electorate = replace(expect(electorate, change.value), expected_barrier=change.value)
-            if electorate.settings.expected_votes_tracking:
-                electorate = electorate.with_own(expected_votes=max(change.value, electorate.tracked_expected))
-            return recalculate(electorate, allow_decrease=True)
+            return _expect(electorate, change.value)
+        case p if p == RECONFIGURE_FORCED and change.nodeid:
+            return _expect(electorate, change.nodeid)
         case p if p == RECONFIGURE_NODE_VOTES and change.nodeid == DEVICE_NODEID:
             return recalculate(replace(electorate, device_votes=change.value), allow_decrease=True)
         case p if p == RECONFIGURE_NODE_VOTES:
@@ -138,6 +138,13 @@ def apply_reconfigure(electorate: Electorate, change: Reconfigure) -> Electorate
             return recalculate(_stop_waiting(electorate))
         case _:
             return electorate
+
+
+def _expect(electorate: Electorate, votes: int) -> Electorate:
+    electorate = replace(expect(electorate, votes), expected_barrier=votes)
+    if electorate.settings.expected_votes_tracking:
+        electorate = electorate.with_own(expected_votes=max(votes, electorate.tracked_expected))
+    return recalculate(electorate, allow_decrease=True)
 
 
 def _needs_no_waiting(flags: int) -> bool:

@@ -21,6 +21,7 @@ from totemd.services.votequorum.events import (
     NodeStanding,
     QuorumChanged,
 )
+from totemd.services.votequorum.forced import FORCED_S_MAX, ForcedExpectation
 from totemd.services.votequorum.report import node_info, runtime_keys
 from totemd.services.votequorum.rules import (
     activate_configuration,
@@ -43,6 +44,7 @@ from totemd.wire.votequorum import (
     QDEVICE_REGISTER,
     RECONFIGURE_CANCEL_WAIT_FOR_ALL,
     RECONFIGURE_EXPECTED_VOTES,
+    RECONFIGURE_FORCED,
     RECONFIGURE_NODE_VOTES,
     U32_MAX,
     NodeInfo,
@@ -76,6 +78,11 @@ def decode_ev_tracking(data: bytes) -> int:
     return int(_EV_TRACKING.unpack_from(data)[0]) if len(data) >= _EV_TRACKING.size else 0
 
 
+def _cannot_expect(votes: int, present: int) -> ServiceError:
+    text = f"{votes} expected votes are fewer than are present, or would cost quorum (present: {present})"
+    return ServiceError(Code.INVALID_PARAM, text)
+
+
 class VoteQuorum:
     """Service 5. Construct, then `start` once the ring takes messages; `quorum_changed` is the quorum service's.
 
@@ -105,6 +112,7 @@ class VoteQuorum:
         self._unsent: dict[str, Callable[[], bytes]] = {}
         """What must still be multicast, newest wish by kind: built when there is room."""
         self.device = QuorumDevice(host, self)
+        self.forced = ForcedExpectation(host, self)
         if settings.expected_votes_tracking and self._electorate.tracked_expected != tracked_expected:
             self._persist()
 
@@ -142,12 +150,29 @@ class VoteQuorum:
         INVALID_PARAM: fewer than are present, or a quorate cluster would lose quorum. NO_RESOURCES: queue full.
         """
         if votes > U32_MAX or not may_expect(self._electorate, votes):
-            raise ServiceError(
-                Code.INVALID_PARAM,
-                f"{votes} expected votes are fewer than are present, or would cost quorum "
-                f"(present: {self.get_info().total_votes})",
-            )
+            raise _cannot_expect(votes, self.get_info().total_votes)
         self._request(Reconfigure(self._host.nodeid, votes, RECONFIGURE_EXPECTED_VOTES))
+
+    def force_expected(self, votes: int, seconds: int, *, yes: bool) -> None:
+        """Have all present members expect so many votes for a while; then, or when those that are away have come back,
+        they expect the configured number again.
+
+        INVALID_PARAM: as `set_expected`, or no time. ACCESS: fewer than configured, so that two components might be
+        quorate, and nobody has said `yes` to that. NO_RESOURCES: queue full.
+        """
+        if not 1 <= seconds <= FORCED_S_MAX:
+            raise ServiceError(Code.INVALID_PARAM, f"{seconds} s: from 1 to {FORCED_S_MAX} are possible")
+        if votes > U32_MAX or not may_expect(self._electorate, votes):
+            raise _cannot_expect(votes, self.get_info().total_votes)
+        configured = self._electorate.settings.expected_votes
+        if votes < configured and not yes:
+            raise ServiceError(
+                Code.ACCESS, f"{votes} expected votes are fewer than the {configured} configured: that needs a yes"
+            )
+        self._request(Reconfigure(votes, seconds, RECONFIGURE_FORCED))
+        # For members that are corosync; ours know it already when it comes.
+        again = Reconfigure(self._host.nodeid, votes, RECONFIGURE_EXPECTED_VOTES)
+        self.send("expected", lambda: encode_reconfigure(again))
 
     def set_votes(self, nodeid: NodeId, votes: int) -> None:
         """Give a node (0: the quorum device) so many votes. NAME_NOT_FOUND: never seen; otherwise as `set_expected`."""
@@ -196,9 +221,12 @@ class VoteQuorum:
         self._keys_changed()
         self.announce(device=True)
         if settings.votes != before.votes:
-            self._send("votes", self._reconfigure_from_settings(RECONFIGURE_NODE_VOTES))
-        if settings.expected_votes != before.expected_votes:
-            self._send("expected", self._reconfigure_from_settings(RECONFIGURE_EXPECTED_VOTES))
+            self.send("votes", self._reconfigure_from_settings(RECONFIGURE_NODE_VOTES))
+        if self.forced.now is not None:
+            # What is forced stays so until its time is over: a node may be taken out of the list meanwhile.
+            self.forced.check()
+        elif settings.expected_votes != before.expected_votes:
+            self.send("expected", self._reconfigure_from_settings(RECONFIGURE_EXPECTED_VOTES))
 
     def retry_pending(self) -> bool:
         """Send the announcements that could not be queued; True if none is left. Else a timer tries again."""
@@ -250,8 +278,11 @@ class VoteQuorum:
             delay_s = self._electorate.settings.last_man_standing_window_s
             self._host.set_timer(_WINDOW_TIMER, delay_s, self._window_expired)
         self.device.enter_configuration(ring)
+        forced = self.forced.announcement()
         # NODEINFO is the state at this place of the total order, not at the time when the queue has room.
         self._to_synchronize = [self._own_nodeinfo(), self._device_nodeinfo()]
+        if forced is not None:
+            self._to_synchronize.append(forced)
         if self.device.name:
             self._to_synchronize.append(encode_qdevice_reg(QdeviceReg(QDEVICE_REGISTER, self.device.name)))
         self._nodelist_told = False
@@ -271,6 +302,7 @@ class VoteQuorum:
         if self._window_is_over:
             self._window_is_over = False
             self._adopt(window_expired(self._electorate))
+        self.forced.activated()
         self._publish()
 
     def sync_abort(self) -> None:
@@ -290,8 +322,13 @@ class VoteQuorum:
     def announce(self, *, device: bool = False) -> None:
         """Multicast this node's NODEINFO, after the device's if asked; later if the queue is full now."""
         if device:
-            self._send("device nodeinfo", self._device_nodeinfo)
-        self._send("nodeinfo", self._own_nodeinfo)
+            self.send("device nodeinfo", self._device_nodeinfo)
+        self.send("nodeinfo", self._own_nodeinfo)
+
+    def send(self, kind: str, build: Callable[[], bytes]) -> None:
+        """Multicast what `build` gives as soon as there is room; the newest of a kind only."""
+        self._unsent[kind] = build
+        self.retry_pending()
 
     # --- inside
 
@@ -307,6 +344,10 @@ class VoteQuorum:
         self._adopt(apply_reconfigure(self._electorate, change))
         if change.param == RECONFIGURE_EXPECTED_VOTES and self._electorate.own.expected_votes == expected:
             self._push(ExpectedVotesChanged(expected))
+        if change.param == RECONFIGURE_EXPECTED_VOTES:
+            self.forced.expected_votes_set(sender, change.value)
+        elif change.param == RECONFIGURE_FORCED:
+            self.forced.forced(sender, change.nodeid, change.value)
 
     def _adopt(self, after: Electorate) -> None:
         before, self._electorate = self._electorate, after
@@ -376,8 +417,4 @@ class VoteQuorum:
             raise ServiceError(Code.NO_RESOURCES, "the send queue is full")
 
     def _retry(self) -> None:
-        self.retry_pending()
-
-    def _send(self, kind: str, build: Callable[[], bytes]) -> None:
-        self._unsent[kind] = build
         self.retry_pending()
