@@ -62,6 +62,7 @@ def test_the_table_has_every_request_of_the_chapter() -> None:
         *("cpg_join", "cpg_leave", "cpg_multicast", "cpg_members", "cpg_groups"),
         *("cmap_get", "cmap_set", "cmap_delete", "cmap_list", "cmap_adjust", "cmap_track"),
         *("stats", "kill", "shutdown", "reload"),
+        *("cluster_invite", "cluster_remove", "cluster_leave"),
     }
 
 

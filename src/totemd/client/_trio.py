@@ -284,6 +284,18 @@ class Client:
         """Have the daemon read its configuration file again; Refused ("failed_operation") says what is wrong in it."""
         await self.call(requests.reload())
 
+    async def cluster_invite(self, ttl_s: int, node_name: str | None = None) -> dict[str, Any]:
+        """A ticket with which one new node can join: ticket, expires (Unix seconds), contacts."""
+        return await self.call(requests.cluster_invite(ttl_s, node_name))
+
+    async def cluster_remove(self, node: str, *, force: bool = False) -> dict[str, Any]:
+        """Take another node, by name or id, out of the cluster for good: nodeid, name, version."""
+        return await self.call(requests.cluster_remove(node, force=force))
+
+    async def cluster_leave(self) -> dict[str, Any]:
+        """Take this node out of the cluster for good; its daemon ends: nodeid, name, version."""
+        return await self.call(requests.cluster_leave())
+
     async def _connected(self) -> Link:
         while self._link is None or self._link.failure is not None:
             if self._failure is not None:

@@ -349,6 +349,18 @@ class BlockingClient:
         """Have the daemon read its configuration file again; Refused ("failed_operation") says what is wrong in it."""
         self.call(requests.reload())
 
+    def cluster_invite(self, ttl_s: int, node_name: str | None = None) -> dict[str, Any]:
+        """A ticket with which one new node can join: ticket, expires (Unix seconds), contacts."""
+        return self.call(requests.cluster_invite(ttl_s, node_name))
+
+    def cluster_remove(self, node: str, *, force: bool = False) -> dict[str, Any]:
+        """Take another node, by name or id, out of the cluster for good: nodeid, name, version."""
+        return self.call(requests.cluster_remove(node, force=force))
+
+    def cluster_leave(self) -> dict[str, Any]:
+        """Take this node out of the cluster for good; its daemon ends: nodeid, name, version."""
+        return self.call(requests.cluster_leave())
+
     def wait_closed(self, timeout_s: float) -> ConnectionLost | None:
         """Wait for the daemon to end the connection; its reason, or None after `timeout_s`."""
         try:

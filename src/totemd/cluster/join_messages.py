@@ -10,10 +10,10 @@ from typing import Any, Final, TypeAlias
 
 import msgpack
 
+from totemd.cluster.change import CHANGE_SIZE_MAX
 from totemd.cluster.identity import KEY_SIZE, UUID_SIZE
 from totemd.cluster.probe import MEMBERS_MAX, PROBE_ID_SIZE, PROBE_SIZE_MAX, PROBE_SIZE_MIN, ProbeOrder, Target
 from totemd.cluster.ticket import SECRET_SIZE
-from totemd.config.parser import FILE_SIZE_MAX
 from totemd.errors import BadPacket
 from totemd.ids import NodeId
 from totemd.record import record
@@ -26,7 +26,7 @@ FROM_JOINER_MAX: Final = 64 * 1024
 FIRST_MAX: Final = 2048
 """Bytes of the first message: its sender has not shown a ticket yet."""
 
-FROM_MEMBER_MAX: Final = 4 * FILE_SIZE_MAX + FROM_JOINER_MAX
+FROM_MEMBER_MAX: Final = CHANGE_SIZE_MAX + FROM_JOINER_MAX + 64 * 1024
 """Bytes of a message that a joiner reads; a reservation carries the whole configuration."""
 
 KEYS_MAX: Final = 64 * 1024
@@ -66,11 +66,11 @@ class Report:
 
 @record
 class Reservation:
-    """Member: listed as `nodeid`, without votes yet; the configuration and the key ring to store."""
+    """Member: listed as `nodeid`, without votes yet. To be stored: `record`, the committed change with the
+    configuration's text, and the key ring."""
 
     nodeid: NodeId
-    version: int
-    text: str
+    record: bytes
     keys: bytes
     patience_s: int
     """For how long the place is kept without the node being seen."""
@@ -193,8 +193,7 @@ def _target(value: object) -> Target:
 def _reservation(fields: dict[str, Any]) -> Reservation:
     return Reservation(
         nodeid=_number(fields["nodeid"], 1, 0xFFFFFFFF),
-        version=_number(fields["version"], 0, 2**63 - 1),
-        text=_text(fields["text"], FILE_SIZE_MAX),
+        record=_octets_up_to(fields["record"], CHANGE_SIZE_MAX),
         keys=_octets_up_to(fields["keys"], KEYS_MAX),
         patience_s=_number(fields["patience_s"], 0, 1 << 31),
     )

@@ -121,6 +121,9 @@ class ClusterView(Protocol):
     @property
     def quorate(self) -> bool: ...
 
+    def record(self) -> bytes:
+        """The committed change, encoded."""
+
     def key_ring(self) -> bytes:
         """What goes into the joiner's key file."""
 
@@ -264,9 +267,7 @@ class Sponsor:
             return self._refuse("busy", "the configuration has changed again meanwhile")
         self._nodeid = node.nodeid
         self._state = _SponsorState.STORED
-        cluster = self._cluster
-        version = cluster.configuration.config_version
-        return [Send(Reservation(node.nodeid, version, cluster.text, cluster.key_ring(), PATIENCE_S))]
+        return [Send(Reservation(node.nodeid, self._cluster.record(), self._cluster.key_ring(), PATIENCE_S))]
 
     def _refuse(self, code: str, *reasons: str) -> list[SponsorAction]:
         self._state = _SponsorState.DONE

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from totemd.errors import Code, ServiceError
 from totemd.ipc.access import AccessPolicy
 from totemd.ipc.backlog import Backlog
+from totemd.ipc.cluster_requests import ClusterPort, NotManaged
 from totemd.ipc.events import DeliverEncoder
 from totemd.ipc.ports import Credentials, NodePort, SharedBuffer, SharedBuffers
 from totemd.services.cfg import Cfg
@@ -47,6 +48,8 @@ class Services:
         self.votequorum = votequorum
         self.shared_buffers: SharedBuffers = NoSharedBuffers()
         """The shell puts its own here."""
+        self.cluster: ClusterPort = NotManaged()
+        """In a managed cluster the shell puts its own here."""
         self.backlog = Backlog()
         self.deliver_encoder = DeliverEncoder()
         self.waiting: dict[Session, None] = {}
