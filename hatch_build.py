@@ -33,6 +33,7 @@ HOT = (
     "shell/qb_connection.py",
     "shell/qb_memory.py",
     "shell/transport.py",
+    "shell/sealed_transport.py",
     "node/*.py",
 )
 """What a message and the token pass through; the rest would gain nothing."""

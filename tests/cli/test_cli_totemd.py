@@ -65,7 +65,7 @@ def check(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Check:
 def test_good_file(check: Check, tmp_path: Path) -> None:
     result = check(small_text("127.0.0.1", "127.0.0.2", "127.0.0.3"), "--node", "n1")
     assert result.status == 0
-    assert result.out == f"{tmp_path}/corosync.conf is valid: 3 nodes, this is node 1 (n1), transport udpu\n"
+    assert result.out == f"{tmp_path}/corosync.conf is valid: 3 nodes, this is node 1 (n1), transport udpu, open\n"
     assert result.err == ""
 
 

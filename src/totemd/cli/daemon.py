@@ -7,6 +7,7 @@ import pwd
 import signal
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -58,17 +59,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     try:
-        configuration = read_configuration(options.config, options.node)
+        configuration = read_configuration(options.config, options.node, keyfile=options.keyfile)
+        doubts = [*map(str, configuration.warnings), *(_check_key(configuration) if options.test else ())]
     except (OperatorError, MachineError) as error:
         print(f"totemd: {error}", file=sys.stderr)
         return EXIT_ERROR
     if options.test:
-        for warning in configuration.warnings:
-            print(f"totemd: warning: {warning}", file=sys.stderr)
+        for doubt in doubts:
+            print(f"totemd: warning: {doubt}", file=sys.stderr)
         local = configuration.local
         print(
             f"{configuration.file} is valid: {len(configuration.nodes)} nodes, this is node {local.nodeid} "
-            f"({local.name or local.address}), transport {configuration.transport.kind.value}"
+            f"({local.name or local.address}), transport {configuration.transport.kind.value}, "
+            f"{'open' if configuration.seal is None else f'sealed by {configuration.seal.suite}'}"
         )
         return EXIT_OK
     return _serve(configuration, options)
@@ -95,13 +98,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--node", metavar="NODE", help="which nodelist entry this is (name, id or address), if it cannot be told"
     )
+    parser.add_argument(
+        "--keyfile", metavar="FILE", help="this node's key of a sealed ring; default totem.keyfile of the configuration"
+    )
     return parser
 
 
-def read_configuration(path: str, node: str | None, more_addresses: tuple[str, ...] = ()) -> Configuration:
+def read_configuration(
+    path: str, node: str | None, more_addresses: tuple[str, ...] = (), keyfile: str | None = None
+) -> Configuration:
     """Read and check the file. ConfigError or MachineError say what is wrong and what to do.
 
-    `more_addresses` count as this machine's: a running node stays who it is while its interface is down.
+    `more_addresses` count as this machine's: a running node stays who it is while its interface is down. `keyfile` is
+    this node's own, instead of the file's.
     """
     file = Path(path)
     try:
@@ -114,7 +123,7 @@ def read_configuration(path: str, node: str | None, more_addresses: tuple[str, .
         raise ConfigError(f"byte {error.start} is not UTF-8 text", file=path) from error
     from totemd.shell.addresses import machine_addresses
 
-    return load(
+    configuration = load(
         text,
         file=path,
         resolve=resolve,
@@ -125,6 +134,19 @@ def read_configuration(path: str, node: str | None, more_addresses: tuple[str, .
         resolve_user=lambda name: pwd.getpwnam(name).pw_uid,
         resolve_group=lambda name: grp.getgrnam(name).gr_gid,
     )
+    if keyfile is None or configuration.seal is None:
+        return configuration
+    return replace(configuration, seal=replace(configuration.seal, keyfile=str(Path(keyfile).absolute())))
+
+
+def _check_key(configuration: Configuration) -> list[str]:
+    """What is doubtful about the key file of a sealed ring. ConfigError or MachineError if it cannot be used."""
+    if configuration.seal is None:
+        return []
+    from totemd.shell.sealing import read_keys
+
+    _, doubt = read_keys(Path(configuration.seal.keyfile))
+    return [] if doubt is None else [doubt]
 
 
 def _read_text(file: Path) -> str:
@@ -194,11 +216,14 @@ def _serve(configuration: Configuration, options: argparse.Namespace) -> int:
             run_dir=options.run_dir,
             logger=logger,
             read_configuration=lambda: read_configuration(
-                options.config, str(configuration.local.nodeid), more_addresses=(configuration.local.address,)
+                options.config,
+                str(configuration.local.nodeid),
+                more_addresses=(configuration.local.address,),
+                keyfile=options.keyfile,
             ),
         )
         return trio.run(daemon.run)
-    except MachineError as error:
+    except (OperatorError, MachineError) as error:
         print(f"totemd: {error}", file=sys.stderr)
         return EXIT_ERROR
     finally:

@@ -8,6 +8,15 @@ from totemd.totem.effects import RingEffect
 
 
 @record
+class SendNow:
+    """Send `data` as it is to the node at `address` (None: to every other node), also while effects wait for the disk:
+    it claims nothing of the ring."""
+
+    address: str | None
+    data: bytes
+
+
+@record
 class PersistFile:
     """Write the small file `name` in the state directory; nothing waits for it."""
 
@@ -40,4 +49,4 @@ class Exit:
     reason: str
 
 
-NodeEffect: TypeAlias = RingEffect | PersistFile | ReadConfiguration | ReopenLogs | ConfigureLogs | Exit
+NodeEffect: TypeAlias = RingEffect | SendNow | PersistFile | ReadConfiguration | ReopenLogs | ConfigureLogs | Exit

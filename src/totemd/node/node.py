@@ -11,7 +11,9 @@ durable yet; once it is, and all effects behind it are performed, the node is to
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import inf
+from typing import TYPE_CHECKING
 
 from totemd import __version__
 from totemd.config.model import Configuration
@@ -53,6 +55,9 @@ from totemd.wire.groups import SYNC_GROUP
 from totemd.wire.packets import Join
 from totemd.wire.service import decode_service_header
 
+if TYPE_CHECKING:
+    from totemd.node.sealing import Sealing, SealMaker
+
 
 class Node:
     """All of one node's state. `now` is always the caller's clock: seconds, never going back."""
@@ -68,9 +73,12 @@ class Node:
         random: Random,
         emit: Callable[[NodeEffect], bool | None],
         now: float,
+        seal: "SealMaker | None" = None,
     ) -> None:
         """`stored_ring_seq` and `tracked_expected_votes` are what the last life persisted; `incarnation` is a word that
-        no other life has; `own_uid` is the daemon's user, who may use its socket. `emit` must not call the node."""
+        no other life has; `own_uid` is the daemon's user, who may use its socket. `emit` must not call the node. With
+        a `seal`, who drives the node hands each datagram that it reads to `sealing.open`, and sends what
+        `sealing.seal_datagram` makes of the data of each Broadcast and Unicast."""
         self.configuration = configuration
         self.nodeid: NodeId = configuration.local.nodeid
         self.now = now
@@ -94,8 +102,16 @@ class Node:
         self._patience = SyncPatience(self)
         self._reloads = Reloads(self)
 
+        self.sealing: Sealing | None = None
+        totem = configuration.totem
+        if seal is not None:
+            # Imported here: an open ring has no use for it.
+            from totemd.node import sealing
+
+            self.sealing = sealing.Sealing(self, seal)
+            totem = replace(totem, netmtu_bytes=totem.netmtu_bytes - self.sealing.overhead_bytes)
         upcalls = Upcalls()
-        self.ring = Ring(self.nodeid, configuration.totem, stored_ring_seq, upcalls, random, emit)
+        self.ring = Ring(self.nodeid, totem, stored_ring_seq, upcalls, random, emit)
         self.groups = Groups(self.ring, self, self.ring.payload_size)
         upcalls.connect(self.groups)
         self.cmap = Cmap(ServiceHost(self, "CMAP"), self.address_of)
@@ -157,10 +173,12 @@ class Node:
             self.log("warning", "CONFIG", str(warning))
         if self.votequorum is not None:
             self.votequorum.start()
+        if self.sealing is not None:
+            self.sealing.start(now)
         self.ring.start(now)
 
     def receive_datagrams(self, datagrams: list[Datagram], now: float, *, exhausted: bool = True) -> None:
-        """Datagrams that were waiting together; `exhausted`: no more are waiting."""
+        """Datagrams (opened ones) that were waiting together; `exhausted`: no more are waiting."""
         if now - self._asked_for > self.configuration.totem.token_timeout_s / 2 and not self._stale_joins:
             self._stale_joins = True
             late = now - self._asked_for
@@ -215,6 +233,8 @@ class Node:
         deadline = self.ring.next_deadline()
         if self.timers.next_deadline < deadline:
             deadline = self.timers.next_deadline
+        if self.sealing is not None:
+            deadline = min(deadline, self.sealing.next_deadline())
         self._asked_for = deadline if deadline > self.now else self.now
         return deadline
 
@@ -227,6 +247,8 @@ class Node:
         self.now = now
         self.ring.handle_timer(now)
         self.timers.run(now)
+        if self.sealing is not None:
+            self.sealing.handle_timer(now)
 
     def set_time(self, now: float) -> None:
         """What follows is handled now: clients of the front `qb` speak to its sessions directly."""

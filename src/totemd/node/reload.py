@@ -67,6 +67,8 @@ class Reloads:
             return str(error)
         node.configuration = plan.configuration
         node.gate.configure(plan.configuration)
+        if node.sealing is not None:
+            node.sealing.configure(plan.configuration)
         node.ring.set_parameters(plan.configuration.totem)
         node.access.settings = plan.configuration.access
         if node.votequorum is not None:

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from random import SystemRandom
+from typing import TYPE_CHECKING
 
 import trio
 
 from totemd.config.model import Configuration
 from totemd.errors import MachineError, TotemdError
 from totemd.node import Node
-from totemd.node.effects import ConfigureLogs, Exit, NodeEffect, PersistFile, ReadConfiguration, ReopenLogs
+from totemd.node.effects import ConfigureLogs, Exit, NodeEffect, PersistFile, ReadConfiguration, ReopenLogs, SendNow
 from totemd.node.status import summary
 from totemd.shell.addresses import Changes, address_is_up
 from totemd.shell.clients import Clients
@@ -31,6 +32,9 @@ from totemd.shell.stalls import Stalls
 from totemd.shell.state import StateDirectory
 from totemd.shell.transport import Transport
 from totemd.totem.effects import Broadcast, Log, PersistRingSeq, Unicast
+
+if TYPE_CHECKING:
+    from totemd.node.sealing import SealMaker
 
 SOCKET_NAME = "totemd.sock"
 EV_TRACKING_FILE = "ev_tracking"
@@ -56,15 +60,16 @@ class Daemon:
         logger: Logger,
         read_configuration: Callable[[], Configuration],
     ) -> None:
-        """Opens everything that can fail; MachineError says what."""
+        """Opens everything that can fail; MachineError or ConfigError say what."""
         self._configuration = configuration
         self._logger = logger
         self._read_configuration = read_configuration
+        self._seal = self._make_seal()
         with ExitStack() as opened:
             # One daemon has the socket's directory and the ring's port: a second one must not get as far as the state.
             self._listener = opened.enter_context(closing(Listener(run_dir / SOCKET_NAME)))
             self._epoll = opened.enter_context(closing(select.epoll()))
-            self._transport = opened.enter_context(closing(Transport(configuration, self._cannot_send, self._epoll)))
+            self._transport = opened.enter_context(closing(self._make_transport()))
             self._state = StateDirectory(state_dir, configuration.local.nodeid)
             self._stored_ring_seq = self._state.load_ring_seq()
             tracked = self._state.load(EV_TRACKING_FILE)
@@ -103,6 +108,30 @@ class Daemon:
         assert self._exit is not None
         return self._exit.status
 
+    def _make_seal(self) -> "SealMaker | None":
+        settings = self._configuration.seal
+        if settings is None:
+            port = self._configuration.transport.port
+            text = f"this ring is open: who reaches port {port} of a node can read it, forge it and stop it"
+            self._logger.log("warning", "MAIN", f"{text}; seal it by secauth: on and a key (totemctl cluster keygen)")
+            return None
+        # Imported here, as everything that seals: open rings start without it.
+        from totemd.shell.sealing import read_keys, seal_maker
+
+        keys, doubt = read_keys(Path(settings.keyfile))
+        if doubt is not None:
+            self._logger.log("warning", "SEAL", doubt)
+        return seal_maker(settings, keys)
+
+    def _make_transport(self) -> Transport:
+        if self._seal is None:
+            return Transport(self._configuration, self._cannot_send, self._epoll)
+        from totemd.shell.sealed_transport import SealedTransport
+
+        transport = SealedTransport(self._configuration, self._cannot_send, self._epoll, trio.current_time)
+        self._connect = transport.connect
+        return transport
+
     def _make_node(self) -> None:
         """The node, whose services may have effects from the first moment on, and what goes with it."""
         self._node = Node(
@@ -114,7 +143,10 @@ class Daemon:
             random=SystemRandom().random,
             emit=self._emit,
             now=trio.current_time(),
+            seal=self._seal,
         )
+        if self._node.sealing is not None:
+            self._connect(self._node.sealing)
         self._node.machine_statistics = self._statistics
         self._node.clock_ahead_s = time.time() - trio.current_time()
         self._node.front.shared_buffers = FileBuffers()
@@ -154,6 +186,8 @@ class Daemon:
             else:
                 self._transport.flush()
                 self._perform(effect)
+        elif isinstance(effect, SendNow):
+            self._perform(effect)
         elif len(self._pending) < PENDING_EFFECTS_MAX:
             self._pending.append(effect)
         else:
@@ -193,6 +227,8 @@ class Daemon:
             self._transport.unicast(effect.nodeid, effect.data)
         elif isinstance(effect, Broadcast):
             self._transport.broadcast(effect.data)
+        elif isinstance(effect, SendNow):
+            self._transport.send_as_it_is(effect.address, effect.data)
         elif isinstance(effect, Log):
             self._logger.log(effect.level, effect.subsystem, effect.text)
         elif isinstance(effect, PersistRingSeq):

@@ -205,6 +205,9 @@ class Loop(trio.abc.Instrument):
         if datagrams:
             node.receive_datagrams(datagrams, trio.current_time(), exhausted=exhausted)
             self._pump()
+        else:
+            # The seal may have heard something of its own.
+            self.deadline_stale = True
 
     def _serve_clients(self, ready: list[tuple[int, int]]) -> None:
         """Some of what clients want: the token must not wait for all of them."""

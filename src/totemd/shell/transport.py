@@ -161,8 +161,7 @@ class Transport:
         if not datagrams:
             return
         self.unsent = []
-        targets = [self._sockets.multicast_target] if self._settings.kind is TransportKind.UDP else self._others
-        for target in targets:
+        for target in self._everybody():
             if len(datagrams) == 1:
                 self._send(datagrams[0], target)
             else:
@@ -192,6 +191,17 @@ class Transport:
         target = self._targets.get(nodeid)
         if target is not None:
             self._send(data, target)
+
+    def send_as_it_is(self, address: str | None, data: bytes) -> None:
+        """To the node at that address, or to every other node, whatever else is sent or waits."""
+        if address is not None:
+            self._send(data, (address, self._settings.port))
+            return
+        for target in self._everybody():
+            self._send(data, target)
+
+    def _everybody(self) -> list[tuple[str, int]]:
+        return [self._sockets.multicast_target] if self._settings.kind is TransportKind.UDP else self._others
 
     def _send(self, data: bytes, target: tuple[str, int]) -> None:
         try:
