@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from totemd.cli.pcap import read_datagrams
-from totemd_protocol import groups, native, services, sync, totem
+from totemd_protocol import groups, native, sealed, services, sync, totem
 from totemd_protocol.catalogue import DEFINITIONS, to_json
 from totemd_protocol.describe import describe, plain
 
@@ -251,6 +251,44 @@ def _direct_token() -> Iterator[Vector]:
         yield Vector(Specimen(kind, DEFINITIONS[kind].build(fields), "", []), name, CONSTRUCTED, "")
 
 
+SEALED_WITH = {
+    "secret": bytes(range(100, 132)),
+    "cluster_id": bytes(range(16)),
+    "nodeid": 3,
+    "session": bytes(range(200, 216)),
+}
+"""Of the vectors of sealed datagrams; the suite is the vector's first word."""
+
+
+def _sealed() -> Iterator[Vector]:
+    """Sealed datagrams, and what seals say to each other."""
+    token = DEFINITIONS["token_taken"].build(
+        {"header": {"encapsulated": 0, "nodeid": 3, "target_nodeid": 0}, "ring": {"rep": 1, "seq": 9}, "token_seq": 7}
+    )
+    credentials = {
+        "cluster_id": SEALED_WITH["cluster_id"], "uuid": bytes(range(16, 32)), "nodeid": 3, "config_version": 12,
+        "config_digest": bytes(range(32, 48)), "features": 0, "name": b"pike",
+    }  # fmt: skip
+    nonce, session = bytes(range(64, 80)), SEALED_WITH["session"]
+    refusal = {"session": session, "nonce": nonce, "reason": 2, "text": b"was removed", "remedy": b"join"}
+    messages: list[tuple[str, str, dict[str, Any]]] = [
+        ("seal_hello", "after the start", {}),
+        ("seal_challenge", "to a node", {"nonce": nonce}),
+        ("seal_response", "of node 3", {"nonce": nonce, "credentials": credentials}),
+        ("seal_response", "without a name", {"nonce": nonce, "credentials": {**credentials, "name": b""}}),
+        ("seal_refusal", "removed", refusal),
+        ("seal_body", "empty", {"data": b""}),
+    ]
+    for kind, name, fields in messages:
+        yield Vector(Specimen(kind, DEFINITIONS[kind].build(fields), "", []), name, CONSTRUCTED, "")
+    challenge = DEFINITIONS["seal_challenge"].build({"nonce": nonce})
+    contents = [("taken", sealed.RING, token, 1), ("challenge", sealed.CONTROL, challenge, 1 << 40)]
+    for suite in sealed.SUITES:
+        for name, content, data, counter in contents if suite in ("aes256", "chacha20") else contents[:1]:
+            made = sealed.seal(suite=suite, content=content, counter=counter, data=data, **SEALED_WITH)
+            yield Vector(Specimen("sealed", made, "", []), f"{suite} {name}", CONSTRUCTED, "")
+
+
 def _constructed() -> Iterator[Vector]:
     ident = {kind: service << 16 | function for (service, function), (kind, _) in services.MESSAGES.items()}
     specimens: list[tuple[str, str, dict[str, Any]]] = [
@@ -321,7 +359,7 @@ def main() -> None:
     for path in sorted(arguments.captures, key=lambda path: (path.name != "ring.pcap.gz", path.name)):
         reader.read(path)
     by_kind: dict[str, list[dict[str, Any]]] = {}
-    for vector in [*_choose_packets(reader), *_choose_messages(reader), *_direct_token(), *_constructed()]:
+    for vector in [*_choose_packets(reader), *_choose_messages(reader), *_direct_token(), *_sealed(), *_constructed()]:
         by_kind.setdefault(vector.specimen.kind, []).append(_entry(vector))
     for kind in DEFINITIONS:
         if kind not in by_kind:

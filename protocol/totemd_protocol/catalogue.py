@@ -8,7 +8,7 @@ from typing import Any
 
 from construct import Construct
 
-from totemd_protocol import groups, native, services, sync, totem
+from totemd_protocol import groups, native, sealed, services, sync, totem
 
 DEFINITIONS: dict[str, Construct] = {
     **dict(totem.PACKETS.values()),
@@ -18,6 +18,8 @@ DEFINITIONS: dict[str, Construct] = {
     **dict(sync.MESSAGES.values()),
     **dict(services.MESSAGES.values()),
     "native_frame": native.FRAME,
+    "sealed": sealed.SEALED,
+    **dict(sealed.MESSAGES.values()),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from construct import Construct, ConstructError, Container, ListContainer
 
-from totemd_protocol import groups, services, sync, totem
+from totemd_protocol import groups, sealed, services, sync, totem
 
 Description = dict[str, Any]
 
@@ -20,7 +20,7 @@ class _Unreadable(Exception):
 def describe(datagram: bytes) -> Description:
     """The packet as a dict: `kind`, the header's and the packet's fields, or `error` with a `reason`. Never raises."""
     try:
-        return _packet(datagram, nested=False)
+        return _sealed(datagram) if datagram.startswith(sealed.MAGIC) else _packet(datagram, nested=False)
     except _Unreadable as problem:
         return _error(str(problem), datagram)
 
@@ -65,6 +65,14 @@ def _words(problem: BaseException) -> str:
     """Construct's message without its path line, on one line."""
     lines = [line for line in str(problem).splitlines() if line and not line.startswith("Error in path")]
     return "; ".join(lines) or type(problem).__name__
+
+
+def _sealed(data: bytes) -> Description:
+    """What a sealed datagram shows to who has no key: its header, and how much is in it."""
+    fields = _parse(sealed.SEALED, data, "sealed datagram")
+    size = len(fields.pop("sealed")) - sealed.TAG_SIZE
+    del fields["magic"]
+    return {"kind": "sealed", **fields, "size": size}
 
 
 def _packet(data: bytes, *, nested: bool) -> Description:

@@ -16,6 +16,10 @@ from totemd.cli.decode import has_error
 from totemd.errors import BadPacket
 from totemd.ids import RingId
 from totemd.ipc.frames import FrameDecoder, encode_frame
+from totemd.seal import Credentials, Key, Reason
+from totemd.seal import messages as seal_messages
+from totemd.seal.datagram import HEADER_SIZE, NONCE_AT, OVERHEAD_BYTES, Header, Kind, decode_header, encode_header
+from totemd.seal.suite import Suite
 from totemd.wire import cfg, cmap, cpg, groups, packets, service, sync, votequorum
 from totemd_protocol.catalogue import DEFINITIONS, from_json
 from totemd_protocol.describe import describe, plain
@@ -147,6 +151,33 @@ def _partial(f: Fields, _: bytes) -> cpg.PartialMcast:
     )
 
 
+def _sealed(data: bytes) -> tuple[Header, bytes]:
+    header = decode_header(data)
+    return header, data[HEADER_SIZE:]
+
+
+def _sealed_record(f: Fields, _: bytes) -> tuple[Header, bytes]:
+    return Header(Kind(f["content"]), f["key"], f["nodeid"], f["session"], f["counter"]), f["sealed"]
+
+
+def _seal_response(f: Fields, _: bytes) -> seal_messages.Response:
+    c = f["credentials"]
+    credentials = Credentials(
+        c["cluster_id"], c["uuid"], c["nodeid"], c["name"].decode(), c["config_version"], c["config_digest"],
+        c["features"],
+    )  # fmt: skip
+    return seal_messages.Response(f["nonce"], credentials)
+
+
+def _seal_refusal(f: Fields, _: bytes) -> seal_messages.Refusal:
+    reason = list(Reason)[f["reason"] - 1]
+    return seal_messages.Refusal(f["session"], f["nonce"], reason, f["text"].decode(), f["remedy"].decode())
+
+
+def _seal_message(record: Callable[[Fields, bytes], Any]) -> Codec:
+    return Codec(seal_messages.decode_message, seal_messages.encode_message, record)
+
+
 def _constant(data: bytes) -> Callable[[None], bytes]:
     return lambda _: data
 
@@ -245,6 +276,12 @@ CODECS: dict[str, Codec] = {
         votequorum.encode_qdevice_reg,
         lambda f, _: votequorum.QdeviceReg(f["operation"], f["name"]),
     ),
+    "sealed": Codec(_sealed, lambda sealed: encode_header(sealed[0]) + sealed[1], _sealed_record),
+    "seal_hello": _seal_message(lambda f, _: seal_messages.Hello()),
+    "seal_challenge": _seal_message(lambda f, _: seal_messages.Challenge(f["nonce"])),
+    "seal_response": _seal_message(_seal_response),
+    "seal_refusal": _seal_message(_seal_refusal),
+    "seal_body": _seal_message(lambda f, _: seal_messages.Body(f["data"])),
     "votequorum_qdevice_reconfigure": Codec(
         votequorum.decode_qdevice_reconfigure,
         votequorum.encode_qdevice_reconfigure,
@@ -308,9 +345,14 @@ def test_codec_is_vector(vector: Vector) -> None:
     assert vector.masked(codec.encode(record)) == vector.masked(vector.data)
 
 
+def _shortest(vector: Vector) -> int:
+    """Bytes below which a reader without a key must notice that something is missing."""
+    return OVERHEAD_BYTES if vector.kind == "sealed" else len(vector.data)
+
+
 @pytest.mark.parametrize("vector", CODED, ids=_name)
 def test_every_truncation_is_a_bad_packet(vector: Vector) -> None:
-    for size in range(len(vector.data)):
+    for size in range(_shortest(vector)):
         with pytest.raises(BadPacket):
             _decode_whole(vector.kind, vector.data[:size])
 
@@ -318,7 +360,7 @@ def test_every_truncation_is_a_bad_packet(vector: Vector) -> None:
 @pytest.mark.parametrize("vector", CODED, ids=_name)
 def test_truncation_is_an_error_of_the_definition_too(vector: Vector) -> None:
     stride = 1 if len(vector.data) < 100 else 41
-    for size in range(0, len(vector.data), stride):
+    for size in range(0, _shortest(vector), stride):
         if vector.kind in PACKETS:
             assert has_error(describe(vector.data[:size])), size
         elif vector.kind != "group_message":
@@ -332,3 +374,23 @@ def test_native_frame_is_vector(vector: Vector) -> None:
     assert encode_frame(vector.fields["body"]) == vector.data
     for size in range(len(vector.data)):
         assert FrameDecoder().feed(vector.data[:size]) == []
+
+
+SEALED = [vector for vector in ALL if vector.kind == "sealed"]
+
+
+@pytest.mark.parametrize("vector", SEALED, ids=_name)
+def test_the_daemons_suite_opens_and_seals_as_the_vector(vector: Vector) -> None:
+    """The vector's bytes were made without the daemon's code (totemd_protocol.sealed)."""
+    key = Key.of(bytes(range(100, 132)))
+    header = decode_header(vector.data)
+    assert header.key_ident == key.ident
+    aead = Suite(vector.name.split()[0], bytes(range(16))).session(key, header.sender, header.session)
+    front = vector.data[:HEADER_SIZE]
+    plain = aead.decrypt(front[NONCE_AT:], vector.data[HEADER_SIZE:], front)
+    assert front + aead.encrypt(front[NONCE_AT:], plain, front) == vector.data
+    if header.kind is Kind.RING:
+        assert describe(plain)["kind"] == "token_taken"
+    else:
+        assert isinstance(seal_messages.decode_message(plain), seal_messages.Challenge)
+    assert describe(vector.data)["kind"] == "sealed"

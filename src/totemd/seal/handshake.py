@@ -116,7 +116,8 @@ class Handshake:
             if session is None:
                 self._ask_sender(header, retired, now)
         elif session is None:
-            self._counters["unknown session"] += 1
+            if isinstance(message, Body):
+                self._counters["unknown session"] += 1
             self._ask_sender(header, retired, now)
         elif isinstance(message, Body):
             session.key_ident = header.key_ident

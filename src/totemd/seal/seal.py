@@ -9,6 +9,7 @@ ends in a counter, a message in the outbox, or both.
 
 from collections import Counter
 from collections.abc import Callable, Collection
+from struct import Struct
 from typing import Final
 
 from totemd.errors import BadPacket
@@ -32,6 +33,7 @@ from totemd.seal.verdict import Verdict
 from totemd.seal.window import Window
 
 _COUNTER_SIZE: Final = HEADER_SIZE - PREFIX_SIZE
+_counter_of: Final = Struct("<Q").unpack_from
 
 
 class Opener:
@@ -104,7 +106,7 @@ class Seal:
         except self._failures:
             self.counters["forged or damaged"] += 1
             return None
-        if not opener.take(int.from_bytes(data[PREFIX_SIZE:HEADER_SIZE], "little")):
+        if not opener.take(_counter_of(data, PREFIX_SIZE)[0]):
             self.counters["replayed"] += 1
             return None
         return opener.nodeid, plain
