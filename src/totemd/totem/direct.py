@@ -13,6 +13,7 @@ from totemd.ids import NodeId
 from totemd.limits import SEQUENCE_WINDOW
 from totemd.totem.core import LOAN_RETRANSMITS, Core, State
 from totemd.totem.delivery import deliver
+from totemd.totem.flow import visit_packets, window_packets
 from totemd.totem.resting import in_force, release, set_rest_timer
 from totemd.totem.sending import send_queued
 from totemd.totem.sequence import MASK, precedes, precedes_or_equals
@@ -31,9 +32,6 @@ PACKETS_MAX: Final = 512
 
 BYTES_MAX: Final = 1 << 20
 """And bytes: every receiver's buffer holds so much."""
-
-BURST_PACKETS: Final = 44
-"""Sent at once: as many of the usual size go into one system call."""
 
 ASKS_MAX: Final = 3
 """After so many without an answer the token is made to rotate."""
@@ -113,7 +111,7 @@ def _send(core: Core) -> int:
     direct = core.direct
     parameters = core.parameters
     allowed = min(
-        max(parameters.max_messages_packets, BURST_PACKETS) if direct.in_ring else parameters.max_messages_packets,
+        visit_packets(parameters, wide=direct.in_ring),
         direct.base + packets_max(core) - direct.seq,
         core.window.released + SEQUENCE_WINDOW // 2 - direct.seq,
     )
@@ -134,7 +132,8 @@ def _account(core: Core, seq: int) -> None:
     """The parked token counts mcasts up to `seq` as this visit's. Its fcc stays within the window, for a greater one
     would keep everybody from sending for a rotation."""
     direct = core.direct
-    counted = min(seq - direct.seq, max(0, core.parameters.window_size_packets - direct.fcc))
+    window = window_packets(core.parameters, wide=direct.in_ring)
+    counted = min(seq - direct.seq, max(0, window - direct.fcc))
     direct.fcc += counted
     core.trc += counted
 

@@ -9,6 +9,7 @@ from totemd.ids import NodeId
 from totemd.limits import SEQUENCE_WINDOW
 from totemd.totem.core import Core, State
 from totemd.totem.delivery import deliver, note_received_by_all
+from totemd.totem.flow import window_packets
 from totemd.totem.resting import note_visit, pass_on
 from totemd.totem.sending import send_queued
 from totemd.totem.sequence import MASK, precedes_or_equals
@@ -39,7 +40,7 @@ def visit_plainly(core: Core, data: bytes, sender: NodeId) -> bool:
         or seq < core.passed_seq
         or seq > RING_SEQ_END - SEQUENCE_WINDOW
         or seq > window.released + SEQUENCE_WINDOW
-        or fcc > core.parameters.window_size_packets
+        or fcc > window_packets(core.parameters, wide=core.direct.in_ring)
         or precedes_or_equals(token_seq, core.my_token_seq)
     ):
         return False
@@ -78,7 +79,8 @@ def visit_plainly(core: Core, data: bytes, sender: NodeId) -> bool:
 def _send(core: Core, seq: int, backlog: int, fcc: int) -> int:
     """Multicast what the queue holds and the token allows; gives how many that were."""
     allowed = share(core, backlog, fcc)
-    if core.window.released + SEQUENCE_WINDOW - allowed - core.parameters.window_size_packets < seq:
+    reserve = allowed + window_packets(core.parameters, wide=core.direct.in_ring)
+    if core.window.released + SEQUENCE_WINDOW - reserve < seq:
         # Peers stop (assert) when a token is further ahead of what they have than the window is long.
         return 0
     _, sent = send_queued(core, core.window, seq, allowed, operational=True)

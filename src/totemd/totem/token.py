@@ -9,7 +9,7 @@ from totemd.ids import RingId
 from totemd.limits import RETRANSMIT_ENTRIES_MAX, SEQUENCE_WINDOW
 from totemd.totem import delivery
 from totemd.totem.core import Core, State
-from totemd.totem.flow import allowance
+from totemd.totem.flow import allowance, visit_packets, window_packets
 from totemd.totem.gather import enter_gather, restore_old_ring, settle
 from totemd.totem.install import install_ring
 from totemd.totem.recovery import count_rotations
@@ -61,7 +61,8 @@ def handle_token(core: Core, token: OrfToken) -> None:
     if core.parameters.cancel_token_hold_on_retransmit and (rtr_list or served):
         core.held = False
     allowed -= served
-    if precedes(window.released + SEQUENCE_WINDOW - allowed - core.parameters.window_size_packets, token.seq):
+    reserve = allowed + window_packets(core.parameters, wide=core.direct.in_ring)
+    if precedes(window.released + SEQUENCE_WINDOW - reserve, token.seq):
         # Peers stop (assert) when a token is further ahead of what they have than the window is long.
         allowed = 0
     seq, sent = send_queued(core, window, token.seq, allowed, operational=operational)
@@ -126,8 +127,8 @@ def _allowance(core: Core, token: OrfToken, operational: bool) -> int:
 def share(core: Core, token_backlog: int, fcc: int) -> int:
     """Packets that this node may send at this visit; its own backlog has been counted."""
     return allowance(
-        max_messages=core.parameters.max_messages_packets,
-        window_size=core.parameters.window_size_packets,
+        max_messages=visit_packets(core.parameters, wide=core.direct.in_ring),
+        window_size=window_packets(core.parameters, wide=core.direct.in_ring),
         fcc=fcc,
         token_backlog=token_backlog,
         own_backlog=core.cbl,
@@ -138,7 +139,7 @@ def share(core: Core, token_backlog: int, fcc: int) -> int:
 def _mcasts_of_last_rotation(core: Core, token: OrfToken) -> int:
     """The token's fcc; but after some rotations without any mcast it is nothing, so a greater one is a mistake, which
     would keep everybody from sending for good."""
-    calm = core.calm_visits >= CALM_VISITS and token.fcc > core.parameters.window_size_packets
+    calm = core.calm_visits >= CALM_VISITS and token.fcc > window_packets(core.parameters, wide=core.direct.in_ring)
     return core.trc if calm else token.fcc
 
 
