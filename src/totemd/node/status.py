@@ -128,6 +128,7 @@ def stats(node: "Node") -> dict[str, object]:
             "malformed": sync.malformed,
         },
         "dropped": dict(node.gate.dropped),
+        "sealing": None if node.sealing is None else node.sealing.statistics(),
         **node.machine_statistics(),
         "clients": {"connected": node.client_count},
         "uptime_s": round(node.now - node.started_at, 3),
