@@ -97,7 +97,8 @@ def test_cmapctl_prints_the_same(make_lab: LabMaker, tmp_path: Path) -> None:
         said = []
         for step in "|".join(STEPS).format(file=file).split("|"):
             said.append(f"$ {step}\n{tool(node, *step.split())}")
-            time.sleep(0.1)  # what acts by itself has acted
+            if " t." not in step:
+                time.sleep(0.1)  # what acts by itself has acted
         return said
 
     assert transcript(started(make_lab, "T").nodes[0]) == transcript(started(make_lab, "C").nodes[0])

@@ -26,7 +26,6 @@ def test_pacemaker_forms_its_cluster(make_lab: LabMaker, kinds: str) -> None:
     wait_ready(lab)
     with ExitStack() as stack:
         one, two = managers = [stack.enter_context(closing(Pacemaker(node))) for node in lab.nodes]
-        # It waits twenty seconds for a coordinator before it elects one.
         formed = wait_until(lambda: all(manager.online() == ["n1", "n2"] for manager in managers), 60, 0.5)
         assert formed, one.command("crm_mon", "-1") + one.log.read_text()[-3000:] + lab.describe()
         assert all(manager.has_quorum() for manager in managers)

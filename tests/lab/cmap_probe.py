@@ -12,6 +12,8 @@ DELETE, MODIFY, ADD, PREFIX = 1, 2, 4, 8
 OK = 1
 TYPES = {"i8": 1, "u8": 2, "i16": 3, "u16": 4, "i32": 5, "u32": 6, "i64": 7, "u64": 8, "flt": 9, "dbl": 10}
 STRING, BINARY = 11, 12
+EVENT_S = 0.02
+"""Within this a client sees an event that the daemon has sent."""
 
 
 class Value(c.Structure):
@@ -91,11 +93,13 @@ class Probe:
     def untrack(self, tracker: c.c_uint64) -> None:
         self.report("untrack", self.lib.cmap_track_delete(self.handle, tracker))
 
-    def dispatch(self, wait_s: float = 0.2) -> None:
-        """Print the events that come; sorted by nothing but their coming."""
+    def dispatch(self) -> None:
+        """Print the events that have come; sorted by nothing but their coming."""
+        # Events of earlier calls are on their way before a later one is answered.
+        self.lib.cmap_get(self.handle, b"probe.none", None, c.byref(c.c_size_t()), c.byref(c.c_int()))
         fd = c.c_int()
         self.lib.cmap_fd_get(self.handle, c.byref(fd))
-        while select.select([fd.value], [], [], wait_s)[0]:
+        while select.select([fd.value], [], [], EVENT_S)[0]:
             if self.lib.cmap_dispatch(self.handle, 4) != OK:
                 break
         for event in self.events:

@@ -16,10 +16,20 @@ DIRECTORIES = """\
 set -e
 mount -t tmpfs lab /var/lib/pacemaker
 mount -t tmpfs lab /var/log
-own() { install -d -o hacluster -g haclient -m "$@"; }
+own() {{ install -d -o hacluster -g haclient -m "$@"; }}
 own 750 /var/lib/pacemaker/cib /var/lib/pacemaker/pengine /var/lib/pacemaker/blackbox /var/lib/pacemaker/cores
 own 770 /var/log/pacemaker /run/crm
+cibadmin --empty | sed 's,<crm_config/>,{options},' >/var/lib/pacemaker/cib/cib.xml
+chown hacluster:haclient /var/lib/pacemaker/cib/cib.xml
+chmod 600 /var/lib/pacemaker/cib/cib.xml
 """
+
+OPTIONS = (
+    '<crm_config><cluster_property_set id="options">'
+    '<nvpair id="deadtime" name="dc-deadtime" value="2s"/>'
+    "</cluster_property_set></crm_config>"
+)
+"""By default it waits twenty seconds for a coordinator before it elects one."""
 
 PROGRAMS = "/usr/lib/pacemaker/"
 ENVIRONMENT = {"PCMK_logfile": "none", "PCMK_logfacility": "none", "PCMK_stderr": "1"}
@@ -31,7 +41,7 @@ class Pacemaker:
     def __init__(self, node: Node) -> None:
         self._node = node
         self.log = node.directory / "pacemaker.log"
-        run(node.place, ["sh", "-c", DIRECTORIES])
+        run(node.place, ["sh", "-c", DIRECTORIES.format(options=OPTIONS)])
         self._process = Process(node.place, ["pacemakerd"], self.log, ENVIRONMENT)
 
     def command(self, *argv: str) -> str:
