@@ -204,7 +204,8 @@ class Daemon:
 
     def _pump(self) -> None:
         """After each input: write to clients, and have the loop see when the node wants to be called."""
-        self._node.use_token(trio.current_time())
+        if self._node.ring.core.wanted:
+            self._node.use_token(trio.current_time())
         self._qb.flush()
         self._clients.flush()
         self._transport.flush()

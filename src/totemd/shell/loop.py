@@ -124,7 +124,8 @@ class Loop(trio.abc.Instrument):
 
     def _serve(self, timeout: float) -> bool:
         """Handle what comes until trio wants its turn. False: it knows of that by itself."""
-        clock, poll = trio.current_time, self._epoll.poll
+        # trio.current_time is this behind two more calls.
+        clock, poll = trio.lowlevel.current_clock().current_time, self._epoll.poll
         transport = self._transport
         receive_token, pass_token = transport.receive_token, self._node.pass_plain_token
         output, events, qb, clients = self._node.front.with_output, self._qb.unannounced, self._qb, self._clients
@@ -189,7 +190,7 @@ class Loop(trio.abc.Instrument):
             else:
                 wanting.append(entry)
         if tokens or data or token is not None:
-            self._receive(token, tokens=tokens, data=data)
+            self._receive(token, now, tokens=tokens, data=data)
         if self._deadline <= now:
             self._deadline = self._node.next_deadline()
             if self._deadline <= now:
@@ -199,11 +200,11 @@ class Loop(trio.abc.Instrument):
             self._serve_clients(wanting)
         return trio_ready
 
-    def _receive(self, token: Datagram | None, *, tokens: bool, data: bool) -> None:
+    def _receive(self, token: Datagram | None, now: float, *, tokens: bool, data: bool) -> None:
         node = self._node
         datagrams, exhausted = self._transport.receive(node.has_all_up_to, token, tokens=tokens, data=data)
         if datagrams:
-            node.receive_datagrams(datagrams, trio.current_time(), exhausted=exhausted)
+            node.receive_datagrams(datagrams, now, exhausted=exhausted)
             self._pump()
         else:
             # The seal may have heard something of its own.
