@@ -15,9 +15,11 @@ that a schedule knows and this record has a weight for:
     down                          the interface is down for a while: nothing is sent or received, and the node is told
     choke                         full send buffers: what it sends in a while is lost, or a part of it
     loss                          the share of packets that the network loses, from here on
+    attack                        what somebody does who hears the wire and can send: see `attacker.py`
     ghost                         a node that dies as soon as it is in a given phase of forming a ring
 """
 
+from dataclasses import replace
 from typing import Final
 
 from totemd.errors import OperatorError
@@ -54,7 +56,28 @@ class Faults:
     chokes: int = 0
     losses: int = 0
     ghosts: int = 0
+    attacks: int = 0
+    sealed: bool = False
+    """The ring is sealed."""
 
+
+_ALL: Final = Faults(
+    loss_max=0.03,
+    duplication_max=0.02,
+    late_max=0.1,
+    counts=(2, 8),
+    partitions=6,
+    crashes=4,
+    leaves=2,
+    pauses=2,
+    clocks=2,
+    slow=1,
+    disks=1,
+    interfaces=2,
+    chokes=1,
+    losses=2,
+    ghosts=3,
+)
 
 PRESETS: Final[dict[str, Faults]] = {
     "none": Faults(),
@@ -63,23 +86,8 @@ PRESETS: Final[dict[str, Faults]] = {
     "crashes": Faults(loss_max=0.01, late_max=0.02, counts=(2, 8), crashes=3, leaves=2, ghosts=2, disks=1),
     "pauses": Faults(loss_max=0.01, counts=(2, 8), pauses=4, clocks=2, slow=2),
     "interfaces": Faults(loss_max=0.01, counts=(2, 8), interfaces=3, chokes=2),
-    "all": Faults(
-        loss_max=0.03,
-        duplication_max=0.02,
-        late_max=0.1,
-        counts=(2, 8),
-        partitions=6,
-        crashes=4,
-        leaves=2,
-        pauses=2,
-        clocks=2,
-        slow=1,
-        disks=1,
-        interfaces=2,
-        chokes=1,
-        losses=2,
-        ghosts=3,
-    ),
+    "all": _ALL,
+    "sealed": replace(_ALL, counts=(3, 12), attacks=10, sealed=True),
 }
 """By name, for `totemctl simulate --faults`."""
 

@@ -6,6 +6,7 @@ from random import Random
 from typing import Final
 
 from totemd.ids import NodeId
+from totemd.sim.attacks import ATTACKS
 from totemd.sim.faults import PHASES, Faults
 from totemd.sim.schedule import NODES_MAX, Action, Link, Schedule
 
@@ -81,6 +82,8 @@ class _Generator:
             quorum = (
                 (("two_node", "1"),) if self.count == 2 and random.random() < 0.5 else random.choice(_QUORUM_OPTIONS)
             )
+        if self.faults.sealed:
+            totem.append(random.choice((("secauth", "on"), ("crypto_cipher", "aes128"), ("crypto_cipher", "chacha20"))))
         self._boot()
         begin_s = random.uniform(0.1, 1.5) * self._unit_s
         fault_end_s = self._faults(begin_s)
@@ -90,10 +93,10 @@ class _Generator:
                 self._add(calm_s - random.uniform(0.0, 0.05), "start", nodeid)
         self._workload(begin_s, calm_s)
         self._extensions(calm_s)
+        self._force(begin_s, calm_s)
         if random.random() < 0.3:
             link = self._quick(link)
             self._trains(begin_s, calm_s)
-        self._force(begin_s, calm_s)
         return Schedule(
             seed=self.seed,
             nodes=self.count,
@@ -159,6 +162,7 @@ class _Generator:
             (faults.chokes, self._choke),
             (faults.losses, self._loss),
             (faults.ghosts, self._ghost),
+            (faults.attacks, self._attack),
         ]
         weights = [weight for weight, _ in kinds]
         if not any(weights):
@@ -243,6 +247,12 @@ class _Generator:
     def _loss(self, at_s: float) -> None:
         self._add(at_s, "loss", 0, self.random.choice((0.0, 0.05, 0.2, 0.4)))
 
+    def _attack(self, at_s: float) -> None:
+        random = self.random
+        for _ in range(random.randint(1, 4)):
+            self._add(at_s, "attack", self._victim(), random.choice(ATTACKS), random.choice((1, 10, 100)))
+            at_s += random.uniform(0.0, 0.2)
+
     # Workload
 
     def _workload(self, begin_s: float, calm_s: float) -> None:
@@ -281,6 +291,14 @@ class _Generator:
                     if random.random() < 0.9:
                         self._add(at_s + random.uniform(0.0, 0.05), "reload", other, token_ms)
 
+    def _force(self, begin_s: float, calm_s: float) -> None:
+        """Expected votes are forced for a while, with a yes or without; drawn apart: all else stays as it was."""
+        random = Random(f"force {self.seed}")
+        total = sum(self.votes)
+        for _ in range(random.choice((0,) * 11 + (1, 2))):
+            at_s, nodeid = random.uniform(begin_s, calm_s + 0.2), random.randint(1, self.count)
+            self._add(at_s, "force", nodeid, random.randint(1, total + 1), random.randint(1, 3), random.randint(0, 1))
+
     def _extensions(self, calm_s: float) -> None:
         """The direct token is used by all nodes, by none, by some, or by some for a while."""
         random = self.random
@@ -290,14 +308,6 @@ class _Generator:
                 self._add(0.0, "direct", nodeid, 0)
         for _ in range(random.randint(1, 6) if kind == "changing" else 0):
             self._add(random.uniform(0.0, calm_s + 0.2), "direct", self._victim(), random.randint(0, 1))
-
-    def _force(self, begin_s: float, calm_s: float) -> None:
-        """Expected votes are forced for a while, with a yes or without; drawn apart: all else stays as it was."""
-        random = Random(f"force {self.seed}")
-        total = sum(self.votes)
-        for _ in range(random.choice((0,) * 11 + (1, 2))):
-            at_s, nodeid = random.uniform(begin_s, calm_s + 0.2), random.randint(1, self.count)
-            self._add(at_s, "force", nodeid, random.randint(1, total + 1), random.randint(1, 3), random.randint(0, 1))
 
     def _quick(self, link: Link) -> Link:
         """A network on which the token rests while nothing happens, and is lent to and fro."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from totemd.errors import ServiceError
 from totemd.node import Node
-from totemd.node.effects import ConfigureLogs, Exit, NodeEffect, PersistFile, ReadConfiguration, ReopenLogs
+from totemd.node.effects import ConfigureLogs, Exit, NodeEffect, PersistFile, ReadConfiguration, ReopenLogs, SendNow
 from totemd.services.votequorum.service import EV_TRACKING_FILE
 from totemd.sim.history import End, Ended, Event
 from totemd.sim.host import CLOCK_GRAIN_S, Host
@@ -35,13 +35,6 @@ TURN_MIN_S: Final = 0.00002
 TURN_SPREAD_S: Final = 0.00008
 RELOAD_S: Final = 0.005
 
-_TO_TOKEN_SOCKET: Final = (
-    PacketType.ORF_TOKEN,
-    PacketType.COMMIT_TOKEN,
-    PacketType.TOKEN_ASK,
-    PacketType.TOKEN_LOAN,
-    PacketType.TOKEN_TAKEN,
-)
 _PHASES: Final = {"gather": State.GATHER, "commit": State.COMMIT, "recovery": State.RECOVERY}
 
 
@@ -77,6 +70,7 @@ class Life:
             random=Random(f"{world.schedule.seed} life {number}").random,
             emit=self._emit,
             now=host.clock(world.now),
+            seal=world.seals.maker(self) if world.seals is not None else None,
         )
         self.process.connect()
 
@@ -120,11 +114,11 @@ class Life:
         except Exception as error:
             self.world.defect(self, error)
 
-    def arrive(self, data: bytes, source: str) -> None:
+    def arrive(self, data: bytes, source: str, *, unicast: bool) -> None:
         """A datagram is at this host."""
         if not self.alive or not self.host.link_up:
             return
-        if not self.world.schedule.one_socket and len(data) > 3 and data[3] in _TO_TOKEN_SOCKET:
+        if unicast and not self.world.schedule.one_socket:
             if len(self._tokens) < TOKEN_BUFFER_PACKETS:
                 self._tokens.append((data, source))
         elif self._inbox_bytes + len(data) <= DATA_BUFFER_BYTES:
@@ -181,9 +175,10 @@ class Life:
 
     def _receive(self) -> tuple[list[tuple[bytes, str]], bool]:
         """As the daemon's transport does it."""
-        datagrams = []
-        if self._tokens:
-            datagrams.append(self._tokens.popleft())
+        datagrams: list[tuple[bytes, str]] = []
+        while self._tokens and not datagrams:
+            self._open(*self._tokens.popleft(), datagrams)
+        if datagrams:
             data = datagrams[0][0]
             counts = int.from_bytes(data[13:17], "little")
             is_token = len(data) >= 17 and data[3] == PacketType.ORF_TOKEN
@@ -192,9 +187,22 @@ class Life:
                 return datagrams, False
         self._drained = True
         for _ in range(min(BATCH_MAX, len(self._inbox))):
-            datagrams.append(self._inbox.popleft())
-            self._inbox_bytes -= len(datagrams[-1][0])
+            data, source = self._inbox.popleft()
+            self._inbox_bytes -= len(data)
+            self._open(data, source, datagrams)
         return datagrams, not self._inbox
+
+    def _open(self, data: bytes, source: str, into: list[tuple[bytes, str]]) -> None:
+        """What a sealed datagram holds for the ring."""
+        sealing = self.node.sealing
+        if sealing is None:
+            into.append((data, source))
+            return
+        opened = sealing.open(data, source, self.host.clock(self.world.now))
+        if opened is not None:
+            assert self.world.seals is not None
+            self.world.seals.opened(self, data, opened)
+            into.append(opened)
 
     def _wake(self) -> None:
         """Plan the next turn."""
@@ -217,7 +225,7 @@ class Life:
             return False
         if self.world.trace is not None:
             self.world.trace.effect(self.world.now, self.nodeid, effect)
-        if self._persisting:
+        if self._persisting and not isinstance(effect, SendNow):
             self._pending.append(effect)
             if len(self._pending) > PENDING_EFFECTS_MAX:
                 self.end(End.EXIT, "the disk does not answer")
@@ -229,11 +237,14 @@ class Life:
     def _perform(self, effect: NodeEffect) -> None:
         world, host = self.world, self.host
         if isinstance(effect, Unicast):
-            world.transmit(host, effect.nodeid, effect.data)
+            world.transmit(host, effect.nodeid, self._sealed(effect.data), unicast=True)
         elif isinstance(effect, Broadcast):
-            for nodeid in world.hosts:
-                if nodeid != self.nodeid:
-                    world.transmit(host, nodeid, effect.data)
+            self._send_to_all(self._sealed(effect.data))
+        elif isinstance(effect, SendNow):
+            if effect.address is None:
+                self._send_to_all(effect.data)
+            elif (target := world.node_at(effect.address)) is not None:
+                world.transmit(host, target, effect.data, unicast=True)
         elif isinstance(effect, PersistRingSeq):
             self._persisting = True
             self._ring_seq_in_flight = effect.seq
@@ -247,6 +258,20 @@ class Life:
             self.end(End.LEAVE if self.leaving else End.EXIT, effect.reason)
         else:
             assert isinstance(effect, Log | ReopenLogs | ConfigureLogs)
+
+    def _sealed(self, data: bytes) -> bytes:
+        sealing = self.node.sealing
+        if sealing is None:
+            return data
+        sealed = sealing.seal_datagram(data)
+        assert self.world.seals is not None
+        self.world.seals.sealed(self, sealed, data)
+        return sealed
+
+    def _send_to_all(self, data: bytes) -> None:
+        for nodeid in self.world.hosts:
+            if nodeid != self.nodeid:
+                self.world.transmit(self.host, nodeid, data, unicast=False)
 
     def _persisted(self, seq: int) -> None:
         host = self.host
@@ -305,6 +330,8 @@ class Life:
         if self.alive:
             self.note(Ended(self.world.now, self.nodeid, self.number, how, reason))
             self.alive = False
+            if self.world.seals is not None:
+                self.world.seals.life_is_over(self)
             if self.host.in_flight_survives:
                 if self._ring_seq_in_flight is not None:
                     self.host.ring_seq = self._ring_seq_in_flight

@@ -8,7 +8,7 @@ from math import inf
 
 from totemd.errors import BadPacket
 from totemd.ids import NodeId, RingId
-from totemd.node.effects import ConfigureLogs, Exit, NodeEffect, PersistFile, ReadConfiguration, ReopenLogs
+from totemd.node.effects import ConfigureLogs, Exit, NodeEffect, PersistFile, ReadConfiguration, ReopenLogs, SendNow
 from totemd.totem.api import ConfigurationChanged
 from totemd.totem.core import Core
 from totemd.totem.effects import Broadcast, Log, PersistRingSeq, Unicast
@@ -80,6 +80,8 @@ def effect_line(effect: NodeEffect) -> str:
         return f"to all: {datagram_line(effect.data)}"
     if isinstance(effect, Unicast):
         return f"to {effect.nodeid}: {datagram_line(effect.data)}"
+    if isinstance(effect, SendNow):
+        return f"now to {effect.address or 'all'}: {len(effect.data)} bytes of the seal"
     if isinstance(effect, PersistRingSeq):
         return f"persist ring number {effect.seq}"
     if isinstance(effect, Log):

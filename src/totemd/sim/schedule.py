@@ -29,6 +29,7 @@ from typing import Final
 from totemd.errors import ConfigError
 from totemd.ids import NodeId
 from totemd.record import record
+from totemd.sim.attacks import ATTACKS
 
 NODES_MAX: Final = 64
 """The largest cluster that is simulated; its rings already take seconds to play."""
@@ -93,8 +94,8 @@ ARGUMENTS: Final[dict[str, tuple[bool, int]]] = {
     "part": (True, 0),
     "join": (True, 0),
     "expect": (True, 1),
-    "vote": (True, 2),
     "force": (True, 3),
+    "vote": (True, 2),
     "reload": (True, 1),
     "direct": (True, 1),
     "split": (False, 1),
@@ -114,6 +115,7 @@ ARGUMENTS: Final[dict[str, tuple[bool, int]]] = {
     "choke": (True, 2),
     "loss": (False, 1),
     "ghost": (True, 2),
+    "attack": (True, 2),
 }
 """For each verb: whether it names a node, and how many arguments follow."""
 
@@ -207,7 +209,7 @@ class _Reader:
                 source, _, target = pair.partition(">")
                 self.whole(source)
                 self.whole(target)
-        elif word not in ("gather", "commit", "recovery", "sync"):
+        elif word not in ("gather", "commit", "recovery", "sync") and not (verb == "attack" and word in ATTACKS):
             self.real(word)
 
     def finish(self) -> Schedule:

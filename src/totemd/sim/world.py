@@ -20,6 +20,7 @@ from totemd.sim.host import LOOK_AGAIN_S, Host
 from totemd.sim.life import PENDING_EFFECTS_MAX, Life
 from totemd.sim.network import Network
 from totemd.sim.schedule import Action, Schedule
+from totemd.sim.seals import Seals
 from totemd.sim.trace import NETWORK, Trace
 from totemd.sim.verbs import HOST_ACTIONS, LIFE_ACTIONS, NETWORK_ACTIONS, interface_up
 from totemd.totem.core import State
@@ -88,6 +89,8 @@ class World:
         self._event_count = 0
         self._life_count = 0
         self._calm = False
+        self.seals = Seals(self) if configuration(schedule.votes, schedule.totem, schedule.quorum, 1).seal else None
+        """None: the ring is open."""
         for action in schedule.actions:
             self.at(action.at_s, self._act, action)
         self.at(schedule.calm_s, self._make_calm)
@@ -131,7 +134,7 @@ class World:
                 look_at = self.now + LOOK_S
                 self._check_bounds()
                 if self.steps > STEPS_MAX:
-                    self._violated("bounded work", "GRP-19", f"more than {STEPS_MAX} turns in {self.now:.1f} s")
+                    self.violated("bounded work", "GRP-19", f"more than {STEPS_MAX} turns in {self.now:.1f} s")
                     return False
                 if until is not None and until():
                     return True
@@ -140,21 +143,33 @@ class World:
 
     # What nodes do to each other
 
-    def transmit(self, host: Host, target: NodeId, data: bytes) -> None:
+    def transmit(self, host: Host, target: NodeId, data: bytes, *, unicast: bool) -> None:
         """A packet leaves `host`, or not."""
         if not host.link_up or host.chokes(self.now):
             return
         self.packets += 1
+        if self.seals is not None:
+            self.seals.overhear(self.lives[host.nodeid], target, data)
         for arrival in self._network.arrivals(host.nodeid, target, self.now):
-            self.at(arrival, self._arrive, host.nodeid, target, data, self.now)
+            self.at(arrival, self._arrive, host.nodeid, target, data, self.now, unicast)
 
-    def _arrive(self, source: NodeId, target: NodeId, data: bytes, sent: float) -> None:
+    def node_at(self, where: str) -> NodeId | None:
+        """Whose address that is."""
+        return next((nodeid for nodeid, known in self._addresses.items() if known == where), None)
+
+    def attack(self, target: NodeId, data: bytes, source: NodeId, *, unicast: bool) -> None:
+        """Somebody sends `target` something that pretends to come from the address of `source`."""
+        life = self.lives.get(target)
+        if life is not None:
+            life.arrive(data, self._addresses[source], unicast=unicast)
+
+    def _arrive(self, source: NodeId, target: NodeId, data: bytes, sent: float, unicast: bool) -> None:
         if self._calm and sent < self.schedule.calm_s and self.now > self.schedule.calm_s + CLEAR_S:
             # It was late, and a ring that hears of an old one rightly looks for it: that would be no calm.
             return
         life = self.lives.get(target)
         if life is not None:
-            life.arrive(data, self._addresses[source])
+            life.arrive(data, self._addresses[source], unicast=unicast)
 
     # What is recorded
 
@@ -168,12 +183,13 @@ class World:
         """An exception came out of a node: a violation, and this life's end."""
         place = extract_tb(error.__traceback__)[-1]
         where = f"{place.filename.rpartition('/')[2]}:{place.lineno} in {place.name}"
-        self._violated(
+        self.violated(
             "no exception escapes", "MEM-25", f"node {life.nodeid}: {type(error).__name__}: {error} ({where})"
         )
         life.end(End.CRASH, "an exception escaped")
 
-    def _violated(self, promise: str, anchor: str, text: str) -> None:
+    def violated(self, promise: str, anchor: str, text: str) -> None:
+        """Something is wrong that a history does not show."""
         if not any(known.property == promise for known in self.violations):
             self.violations.append(Violation(promise, anchor, text, self.now))
             if self.trace is not None:
@@ -198,6 +214,9 @@ class World:
             NETWORK_ACTIONS[action.verb](self._network, *action.arguments)
         elif action.verb in HOST_ACTIONS:
             HOST_ACTIONS[action.verb](self, self.hosts[action.node], *map(float, action.arguments))
+        elif action.verb == "attack":
+            if self.seals is not None:
+                self.seals.attack(action.node, action.arguments[0], int(float(action.arguments[1])))
         elif action.verb == "ghost":
             self._haunt(self.hosts[action.node], *action.arguments)
         elif life is not None and life.alive:
@@ -291,7 +310,8 @@ class World:
                 f"node {life.nodeid}: {ring.state.value} in {ring.ring.rep}/{ring.ring.seq} with "
                 f"{','.join(map(str, ring.members))}, sync {life.node.sync.phase}, heard {process.own_heard} of "
                 f"{process.accepted} own messages, {'in' if process.joined else 'not in'} the group"
-                + ", its expected votes are forced" * life.expects_by_force
+                + ", its expected votes are forced"
+                * life.expects_by_force
             )
         return "; ".join(parts)
 
