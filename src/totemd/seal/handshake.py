@@ -17,10 +17,8 @@ from totemd.seal.messages import NONCE_SIZE, Body, Challenge, Credentials, Hello
 from totemd.seal.peers import Dealings, Peer, Peers, Session
 from totemd.seal.verdict import Reason, Verdict, refused
 
-ASK_INTERVAL_S: Final = 0.1
-"""Between two challenges to a node of which an unknown session is heard."""
 ASK_REFUSED_INTERVAL_S: Final = 1.0
-"""The same, if that session was refused before: its configuration or ours may have changed."""
+"""Between two challenges to a node whose session was refused before: its configuration or ours may have changed."""
 NONCE_LIFE_S: Final = 2.0
 """How long a challenge may be answered."""
 TAKEOVER_S: Final = 0.3
@@ -87,10 +85,9 @@ class Handshake:
             self._counters["too many nodes"] += 1
             return
         dealings = peer.dealings[retired]
-        was_refused = session == dealings.refused and not eager
-        if now - dealings.asked_s < (ASK_REFUSED_INTERVAL_S if was_refused else ASK_INTERVAL_S):
+        if session == dealings.refused and not eager and now - dealings.asked_s < ASK_REFUSED_INTERVAL_S:
             return
-        if self._budgets[retired].allow(now):
+        if dealings.asks.allow(now) and self._budgets[retired].allow(now):
             self._challenge(nodeid, dealings, key_ident, now)
 
     def _challenge(self, nodeid: NodeId, dealings: Dealings, key_ident: bytes, now: float) -> None:
@@ -268,7 +265,7 @@ class Handshake:
         for peer in self.peers:
             self._forget_candidate(peer)
             for dealings in peer.dealings:
-                dealings.asked_s, dealings.refused = -inf, b""
+                dealings.refused = b""
             session = peer.full
             if session is None:
                 continue

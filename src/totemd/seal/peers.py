@@ -38,7 +38,7 @@ class Dealings:
     """What was said to and by one node under keys of one class: those in use, or the retired ones. They are apart, so
     that who has an old key, or a recording under one, can neither crowd out nor speak for who has a new one."""
 
-    __slots__ = ("answered", "answers_to_known", "answers_to_unknown", "asked_s", "limited", "made_s", "nonce",
+    __slots__ = ("answered", "answers_to_known", "answers_to_unknown", "asked_s", "asks", "limited", "made_s", "nonce",
                  "refused")  # fmt: skip
 
     def __init__(self) -> None:
@@ -46,6 +46,9 @@ class Dealings:
         """Of our challenge that may still be answered."""
         self.made_s = -inf
         self.asked_s = -inf
+        self.asks = Limiter(10, 4)
+        """Challenges to a node of which an unknown session is heard: the first one may get lost, or be caused by a
+        recording."""
         self.refused = b""
         """The session that was refused last: it is asked again, but seldom."""
         self.limited: Session | None = None
