@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from totemd.cluster.text import VERSION_MAX, difference, digest, with_version
+from totemd.cluster.text import VERSION_MAX, difference, digest, forgotten, with_version
 from totemd.config.parser import parse
 from totemd.errors import ConfigError
 
@@ -146,3 +146,12 @@ def test_a_difference_shows_what_was_taken_out_and_put_in() -> None:
     shown = difference(TEXT, TEXT.replace("sea\n", "lake\n"), "version 7", "file")
     assert shown.startswith("--- version 7\n+++ file\n@@")
     assert "-    cluster_name: sea\n+    cluster_name: lake\n" in shown
+
+
+def test_a_removed_node_is_not_forgotten_unseen() -> None:
+    tomb = "removed {\n node {\n nodeid: 4\n name: pike\n uuid: aa\n }\n}\n"
+    assert forgotten(TEXT + tomb, TEXT + tomb) == []
+    assert forgotten(TEXT, TEXT + tomb) == []
+    assert forgotten(TEXT + tomb, TEXT) == ["pike"]
+    assert forgotten(TEXT + tomb, TEXT + tomb.replace("nodeid: 4", "nodeid: 5")) == ["pike"]
+    assert forgotten(TEXT + tomb.replace(" name: pike\n", ""), TEXT) == ["node 4"]

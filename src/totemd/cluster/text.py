@@ -66,6 +66,26 @@ def digest(text: str) -> bytes:
     return hashed.digest()[:DIGEST_SIZE_BYTES]
 
 
+def forgotten(old: str, new: str) -> list[str]:
+    """Nodes that section `removed` has in `old` and not in `new`, by name or id. ConfigError if one is no
+    configuration."""
+    kept = {_tombstone(section) for section in _removed(new)}
+    lost = [section for section in _removed(old) if _tombstone(section) not in kept]
+    return [_value(section, "name") or f"node {_value(section, 'nodeid')}" for section in lost]
+
+
+def _removed(text: str) -> list[Section]:
+    return [section for section in _sections(parse(text, "configuration")) if section.path == "removed.node"]
+
+
+def _tombstone(section: Section) -> tuple[str, str]:
+    return _value(section, "nodeid"), _value(section, "uuid")
+
+
+def _value(section: Section, key: str) -> str:
+    return next((setting.value for setting in reversed(section.settings) if setting.key == key), "")
+
+
 def _sections(root: Section) -> Iterator[Section]:
     """All of them in the order of the file, without recursion: a hostile file may be deep."""
     pending = [root]
