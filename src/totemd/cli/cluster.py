@@ -44,7 +44,6 @@ States: member, leaving, dead (was here since this daemon started), never (confi
 without votes: its join is not complete), removed (may not come back under its old identity).""",
     )
     nodes.add_argument("--all", action="store_true", help="also nodes that are absent, and nodes that were removed")
-    add_file_options(nodes)
 
 
 def _add_quorum(commands: Commands) -> None:

@@ -69,6 +69,33 @@ class ForcedVotes:
 
 
 @record
+class RemovedNode:
+    """A node that was taken out of the cluster for good, in configuration version `version`."""
+
+    nodeid: NodeId
+    name: str
+    version: int
+
+
+@record
+class ConfigurationInForce:
+    """What the daemon runs with. `address` is the multicast address, if there is one."""
+
+    file: str
+    version: int
+    cluster_id: str | None
+    """32 hex digits; None: the cluster is not managed, its configuration is kept alike by hand."""
+    transport: str
+    address: str | None
+    port: int
+    sealed: str | None
+    """The suite that packets are sealed with; None: they are open."""
+    joining: tuple[NodeId, ...]
+    """Listed without votes, as their join is not complete."""
+    removed: tuple[RemovedNode, ...]
+
+
+@record
 class LastChange:
     """Why the membership changed last, and how long ago (seconds)."""
 
@@ -97,6 +124,8 @@ class Status:
     last_change: LastChange | None
     forced: ForcedVotes | None = None
     """None: the expected votes are not forced."""
+    configuration: ConfigurationInForce | None = None
+    """None: the daemon is of an earlier version."""
 
 
 @record
@@ -309,6 +338,7 @@ def decode_status(value: object) -> Status:
         members=tuple(decode_member(member) for member in _list(fields, "members")),
         last_change=_last_change(fields.get("last_change")),
         forced=_forced(fields.get("forced")),
+        configuration=_configuration(fields.get("configuration")),
     )
 
 
@@ -318,6 +348,26 @@ def _forced(value: object) -> ForcedVotes | None:
     fields = _map(value, "forced")
     left_s = float(_get(fields, "seconds_left", (int, float)))
     return ForcedVotes(_get(fields, "votes", int), _get(fields, "configured", int), left_s)
+
+
+def _configuration(value: object) -> ConfigurationInForce | None:
+    if value is None:
+        return None
+    fields = _map(value, "configuration")
+    removed = [_map(item, "removed") for item in _list(fields, "removed")]
+    return ConfigurationInForce(
+        file=_text(fields, "file"),
+        version=_get(fields, "version", int),
+        cluster_id=_text(fields, "cluster_id") or None,
+        transport=_text(fields, "transport"),
+        address=_text(fields, "address") or None,
+        port=_get(fields, "port", int),
+        sealed=_text(fields, "sealed") or None,
+        joining=_ids(fields, "joining"),
+        removed=tuple(
+            RemovedNode(_get(item, "nodeid", int), _text(item, "name"), _get(item, "version", int)) for item in removed
+        ),
+    )
 
 
 def _last_change(value: object) -> LastChange | None:

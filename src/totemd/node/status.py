@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from totemd.config.model import Configuration, NodeEntry
 from totemd.ids import RingId
 from totemd.services.votequorum.forced import Forced
 
@@ -31,6 +32,7 @@ def status(node: "Node") -> dict[str, object]:
         "syncing": node.synchronizing,
         "sync_phase": node.sync.phase,
         "sync_waits_for": list(node.sync.missing),
+        "configuration": _configuration(node.configuration),
         "provider": node.configuration.quorum.provider,
         "quorate": node.quorum.get_quorate(),
         "votes": None
@@ -53,6 +55,29 @@ def status(node: "Node") -> dict[str, object]:
         },
         "uptime_s": round(node.now - node.started_at, 3),
     }
+
+
+def _configuration(configuration: Configuration) -> dict[str, object]:
+    """What is in force; `cluster_id` is None unless the cluster is managed, `sealed` unless its packets are."""
+    transport = configuration.transport
+    return {
+        "file": configuration.file,
+        "version": configuration.config_version,
+        "cluster_id": None if configuration.cluster_id is None else configuration.cluster_id.hex(),
+        "transport": transport.kind.value,
+        "address": transport.mcast_address,
+        "port": transport.port,
+        "sealed": None if configuration.seal is None else configuration.seal.suite,
+        "joining": [entry.nodeid for entry in configuration.nodes if _is_joining(configuration, entry)],
+        "removed": [
+            {"nodeid": removed.nodeid, "name": removed.name, "version": removed.version}
+            for removed in configuration.removed
+        ],
+    }
+
+
+def _is_joining(configuration: Configuration, entry: NodeEntry) -> bool:
+    return f"nodelist.node.{entry.position}.joining_votes" in configuration.entries
 
 
 def _forced(forced: Forced | None) -> dict[str, object] | None:

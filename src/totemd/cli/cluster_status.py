@@ -1,0 +1,134 @@
+"""`totemctl cluster status` and `nodes`: the cluster as this node's daemon sees it."""
+
+import sys
+from argparse import Namespace
+from collections.abc import Iterable
+
+from totemd.cli import render
+from totemd.cli.commands_ring import NOT_QUORATE, QUORATE, connect, counted, names_of, print_json
+from totemd.client.records import ConfigurationInForce, Node, Status
+
+_LABEL_WIDTH = 16
+
+
+def status(arguments: Namespace) -> int:
+    """`totemctl cluster status`."""
+    with connect(arguments) as client:
+        found = client.status()
+        nodes = () if arguments.json or arguments.compat else client.nodes()
+    if arguments.json:
+        print_json(found)
+    elif arguments.compat:
+        sys.stdout.write(compat_text(found))
+    else:
+        sys.stdout.write(status_text(found, nodes))
+    return QUORATE if found.quorate else NOT_QUORATE
+
+
+def compat_text(status: Status, date: str | None = None) -> str:
+    """The text of `pvecm status`: its own block about the cluster, then those of corosync-quorumtool."""
+    configuration = status.configuration
+    block = ""
+    if configuration is not None:
+        fields = (
+            ("Name", status.cluster_name),
+            ("Config Version", configuration.version),
+            ("Transport", configuration.transport),
+            ("Secure auth", "off" if configuration.sealed is None else "on"),
+        )
+        block = "Cluster information\n-------------------\n"
+        block += "".join(f"{label + ':':<17} {value}\n" for label, value in fields) + "\n"
+    return block + render.status_text(status, date)
+
+
+def status_text(status: Status, nodes: Iterable[Node]) -> str:
+    """What a person wants to know, from the whole to the single nodes."""
+    known = list(nodes)
+    lines = [*_cluster_lines(status), *_quorum_lines(status), *_ring_lines(status, known)]
+    text = "".join(f"{label + ':' if label else '':<{_LABEL_WIDTH}}{value}\n" for label, value in lines)
+    absent = [node for node in known if node.state != "member"]
+    if absent:
+        names = names_of(absent)
+        listed = ", ".join(f"{render.node_label(node.nodeid, names)} {node.state}" for node in absent)
+        text += f"{'Absent:':<{_LABEL_WIDTH}}{listed}\n"
+    return text
+
+
+def _cluster_lines(status: Status) -> Iterable[tuple[str, str]]:
+    configuration = status.configuration
+    if configuration is None:
+        yield "Cluster", status.cluster_name
+    else:
+        managed = configuration.cluster_id
+        yield "Cluster", f"{status.cluster_name} ({f'id {managed}' if managed else 'not managed: configured by hand'})"
+        yield "Configuration", f"version {configuration.version}, {configuration.file}"
+        where = f"{configuration.address} " if configuration.address else ""
+        yield "Transport", f"{configuration.transport}, {where}port {configuration.port}"
+        yield "Sealed", configuration.sealed or "no: whoever is in the network can read and forge packets"
+    own = next((member for member in status.members if member.local), None)
+    at = f", {own.address}" if own is not None and own.address else ""
+    yield "This node", f"{render.node_label(status.nodeid, {status.nodeid: status.name})}{at}"
+
+
+def _quorum_lines(status: Status) -> Iterable[tuple[str, str]]:
+    if status.provider is None:
+        yield "Quorum", "nobody counts votes: the configuration has no quorum.provider"
+        return
+    votes = status.votes
+    word = "yes" if status.quorate else "NO"
+    yield "Quorum", f"{word}: {votes.total} of {counted(votes.expected, 'vote')} present, {votes.quorum} needed"
+    if status.forced is not None:
+        forced = status.forced
+        left = f"for {forced.seconds_left:.0f} s more at most"
+        yield "", f"by force: {counted(forced.votes, 'vote')} expected instead of {forced.configured}, {left}"
+    options = [flag for flag in status.flags if flag != "Quorate"]
+    if options:
+        yield "", f"options: {' '.join(options)}"
+
+
+def _ring_lines(status: Status, nodes: list[Node]) -> Iterable[tuple[str, str]]:
+    if status.ring is None:
+        yield "Ring", "none yet: this node looks for others"
+        return
+    listed = f" of {len(nodes)}" if nodes else ""
+    state = ", its services are agreeing" if status.syncing else ""
+    yield "Ring", f"{status.ring}, {len(status.members)}{listed} nodes{state}"
+    if status.last_change is not None and status.last_change.reason:
+        yield "", f"since {status.last_change.time_ago_s:.0f} s: {status.last_change.reason}"
+    for number, member in enumerate(sorted(status.members, key=lambda member: member.nodeid)):
+        name = render.node_label(member.nodeid, {member.nodeid: member.name or member.address})
+        here = " (this node)" if member.local else ""
+        yield "" if number else "Members", f"{name}, {counted(member.votes, 'vote')}, {member.address}{here}"
+
+
+def nodes(arguments: Namespace) -> int:
+    """`totemctl cluster nodes`."""
+    with connect(arguments) as client:
+        found = client.status()
+        known = client.nodes() if arguments.all or arguments.json else ()
+    configuration = found.configuration
+    rows = [_with_join(node, configuration) for node in known]
+    if arguments.json:
+        shown = [row for row in rows if arguments.all or row.state in ("member", "leaving", "joining")]
+        removed = configuration.removed if arguments.all and configuration is not None else ()
+        print_json({"nodes": shown, **({"removed": removed} if arguments.all else {})})
+    elif arguments.all:
+        sys.stdout.write(render.all_nodes_text(rows) + _removed_text(configuration))
+    else:
+        sys.stdout.write(render.members_text(found.members))
+    return 0
+
+
+def _with_join(node: Node, configuration: ConfigurationInForce | None) -> Node:
+    if configuration is None or node.nodeid not in configuration.joining:
+        return node
+    return Node(node.nodeid, node.name, node.address, node.votes, node.local, "joining")
+
+
+def _removed_text(configuration: ConfigurationInForce | None) -> str:
+    if configuration is None:
+        return ""
+    return "".join(
+        f"{node.nodeid:>10} {0:>10} {'removed':>10} {'-':<15} {node.name} (in version {node.version})\n"
+        for node in configuration.removed
+    )
