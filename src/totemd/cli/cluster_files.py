@@ -14,7 +14,8 @@ from totemd.config.model import Configuration
 from totemd.config.sealing import DEFAULT_KEYFILE
 from totemd.errors import MachineError
 from totemd.seal.keys import KeyRing, new_key
-from totemd.shell.node_files import PUBLIC, SECRET, remove_file, store_identity, write_file
+from totemd.shell.configuration_files import CHANGES_DIRECTORY, COMMITTED
+from totemd.shell.node_files import PUBLIC, SECRET, remove, store_identity, write_file
 
 UNIT: Final = "totemd.service"
 JOINING_FILE: Final = "joining"
@@ -64,23 +65,18 @@ class NodeFiles:
                 "out of its cluster: totemctl cluster leave; to put the files aside: totemctl cluster separate"
             )
 
-    def put_aside(self) -> list[str]:
-        """Rename what is there of an earlier cluster; the new names. MachineError."""
-        suffix = time.strftime(".before-%Y%m%d-%H%M%S")
-        moved = []
+    def put_aside(self) -> str:
+        """Move what is there of an earlier cluster into a directory of its own, whose name is given. MachineError."""
+        aside = self.state_dir / time.strftime("separated-%Y%m%d-%H%M%S")
         pieces = [file for _, file in self._pieces()] + self._histories() + [self.joining]
-        for file in pieces + sorted(self.state_dir.glob("ringid_*")):
-            if not file.exists():
-                continue
-            aside = file.with_name(file.name + suffix)
-            try:
-                if aside.exists():
-                    raise FileExistsError(17, f"{aside} exists")
-                shutil.move(file, aside)
-            except OSError as error:
-                raise MachineError(f"cannot put {file} aside: {error.strerror or error}") from error
-            moved.append(str(aside))
-        return moved
+        try:
+            aside.mkdir(parents=True, mode=0o700)
+            for path in pieces + sorted(self.state_dir.glob("ringid_*")):
+                if path.exists():
+                    shutil.move(path, aside / path.name)
+        except OSError as error:
+            raise MachineError(f"cannot put the old files into {aside}: {error.strerror or error}") from error
+        return str(aside)
 
     def check_text(self, text: str, node: str) -> Configuration:
         """The configuration as the daemon will read it. ConfigError."""
@@ -103,16 +99,31 @@ class NodeFiles:
         write_file(self.key, KeyRing(new_key(os.urandom)).to_bytes(), SECRET)
         write_file(self.config, text.encode(), PUBLIC)
 
-    def write_joined(self, text: str, keys: bytes, configuration: Configuration) -> None:
+    def write_joined(self, record: bytes, text: str, keys: bytes, configuration: Configuration) -> None:
         """Write what the cluster has given, the configuration last. MachineError."""
         if self.keyfile_setting is None and configuration.seal is not None:
             self.key = Path(configuration.seal.keyfile)
         if keys:
             write_file(self.key, keys, SECRET)
         for path in self._histories():
-            # Of an earlier try; this node has no history of its own.
-            remove_file(path)
+            # Of an earlier try.
+            remove(path)
+        write_file(self.state_dir / CHANGES_DIRECTORY / COMMITTED, record, SECRET)
         write_file(self.config, text.encode(), PUBLIC)
+
+    def begin_joining(self, identity: Identity) -> None:
+        """Mark that a join is under way, and store who joins: a later try is the same node. MachineError."""
+        write_file(self.joining, b"", SECRET)
+        store_identity(self.state_dir, identity)
+
+    def end_joining(self) -> None:
+        """This node is a member: its files are no longer to be written anew. MachineError."""
+        remove(self.joining)
+
+    def forget_joining(self) -> None:
+        """Nothing came of the join, and nothing of the cluster was written. MachineError."""
+        remove(self.identity)
+        remove(self.joining)
 
     def start_hint(self) -> str:
         """What to type to start the daemon."""
@@ -134,7 +145,7 @@ class NodeFiles:
 
     def _histories(self) -> list[Path]:
         """What the service of replicated configuration keeps."""
-        return sorted(path for path in self.state_dir.glob("changes*") if not path.name.partition(".before-")[1])
+        return [path for path in (self.state_dir / CHANGES_DIRECTORY,) if path.exists()]
 
 
 def has_unit() -> bool:

@@ -50,6 +50,11 @@ class JoinServer:
         self._log = log
         self._visitors: dict[_Visitor, None] = {}
 
+    @property
+    def busy(self) -> bool:
+        """Whether somebody is here who has shown a ticket."""
+        return any(visitor.sponsor is not None and visitor.sponsor.authenticated for visitor in self._visitors)
+
     async def serve(self, listener: trio.SocketListener) -> None:
         """Serve until cancelled. The connections that have shown a ticket are ended as well then."""
         async with trio.open_nursery() as nursery, listener:

@@ -1,0 +1,297 @@
+"""`totemctl cluster join`: this machine becomes a node of the cluster whose ticket it has.
+
+`cluster.joining` decides what is said and done; here it is done: the connection, the probes, the files, the daemon.
+"""
+
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from hashlib import sha256
+from typing import Final
+
+from totemd.cli import cluster_probing
+from totemd.cli.cluster_files import UNIT, NodeFiles, default_node_name, has_unit
+from totemd.cli.commands_ring import CommandError, NoQuorumError, say
+from totemd.client import blocking
+from totemd.client.errors import TotemdClientError
+from totemd.cluster.change import Change
+from totemd.cluster.identity import Identity, new_identity
+from totemd.cluster.join_messages import FROM_MEMBER_MAX, LENGTH_SIZE, Message, decode, encode
+from totemd.cluster.joining import Fail, Finish, Joiner, JoinerAction, Probe, Send, Store
+from totemd.cluster.nodelist_text import JOINING_VOTES, check_node_name
+from totemd.cluster.ticket import TICKET_SIZE_MAX, Ticket, parse_ticket
+from totemd.errors import BadPacket
+from totemd.ids import NodeId
+from totemd.shell.node_files import load_identity
+
+CONNECT_TIMEOUT_S: Final = 10.0
+ANSWER_TIMEOUT_S: Final = 60.0
+"""For one message of the member, which waits for a change of the configuration meanwhile."""
+
+AGAIN_S: Final = 1.0
+LOOK_S: Final = 0.2
+
+
+class JoinFailed(CommandError):
+    """The cluster, the network or this machine is against it. `again`: it may be better in a moment. `nothing_left`:
+    the cluster has nothing of this node."""
+
+    def __init__(self, text: str, *, again: bool = False, nothing_left: bool = False) -> None:
+        super().__init__(text)
+        self.again = again
+        self.nothing_left = nothing_left
+
+
+class JoinLacksQuorum(JoinFailed, NoQuorumError):
+    """The cluster has no quorum."""
+
+
+def join(arguments: Namespace) -> int:
+    ticket = parse_ticket(_ticket_text(arguments.ticket))
+    name = arguments.node_name or default_node_name()
+    check_node_name(name)
+    files = NodeFiles.of(arguments)
+    begun = files.joining.exists()
+    aside = _check_free(arguments, files, begun)
+    identity = (load_identity(files.state_dir) if begun else None) or new_identity(os.urandom)
+    files.begin_joining(identity)
+    deadline = time.monotonic() + arguments.timeout
+    finish = _join_in_time(_Attempt(arguments, ticket, identity, name, files), deadline, begun)
+    said = {"nodeid": finish.nodeid, "name": name, "cluster_name": ticket.cluster, "put_aside": aside}
+    hint = _start(arguments, files)
+    if hint is not None:
+        text = (
+            f"This machine is node {finish.nodeid} ({name}) of {ticket.cluster}, without votes until it is a member.\n"
+        )
+        text += f"Start its daemon within {finish.patience_s} s:\n  {hint}"
+        say(arguments, text, **said, counted=False, start=hint)
+        return 0
+    _wait_until_counted(arguments, finish.nodeid, deadline, finish.patience_s)
+    files.end_joining()
+    say(arguments, f"This machine is node {finish.nodeid} ({name}) of {ticket.cluster}.", **said, counted=True)
+    return 0
+
+
+def _ticket_text(given: str) -> str:
+    return sys.stdin.read(2 * TICKET_SIZE_MAX) if given == "-" else given
+
+
+def _check_free(arguments: Namespace, files: NodeFiles, begun: bool) -> str | None:
+    """CommandError if this machine is a node, or its daemon runs; where old files were put, if they were."""
+    if _daemon_runs(arguments):
+        raise CommandError("a daemon runs on this machine; stop it first, for example with systemctl stop " + UNIT)
+    if begun and not arguments.replace:
+        return None
+    if arguments.replace:
+        return files.put_aside() if files.leftovers() else None
+    found = files.leftovers()
+    if found:
+        raise CommandError(
+            f"this machine is a node already: {'; '.join(found)}. To put that aside and join as a new node: --replace"
+        )
+    return None
+
+
+def _join_in_time(attempt: "_Attempt", deadline: float, begun: bool) -> Finish:
+    while True:
+        try:
+            return attempt.run()
+        except JoinFailed as error:
+            if error.again and time.monotonic() + AGAIN_S < deadline:
+                time.sleep(AGAIN_S)
+                continue
+            if error.nothing_left and not begun and not attempt.stored:
+                attempt.files.forget_joining()
+            raise
+
+
+class _Attempt:
+    """Everything up to the configuration on this machine's disk."""
+
+    def __init__(self, arguments: Namespace, ticket: Ticket, identity: Identity, name: str, files: NodeFiles) -> None:
+        self._arguments = arguments
+        self._ticket = ticket
+        self._identity = identity
+        self._name = name
+        self.files = files
+        self.stored = False
+
+    def run(self) -> Finish:
+        """Join. JoinFailed, MachineError."""
+        with _connect(self._ticket) as connection:
+            address = self._arguments.address or str(connection.getsockname()[0]).partition("%")[0]
+            joiner = Joiner(
+                self._ticket,
+                self._identity,
+                name=self._name,
+                address=address,
+                votes=self._arguments.votes,
+                nodeid=self._arguments.node_id,
+            )
+            actions = joiner.connected()
+            while True:
+                for action in actions:
+                    finish = self._perform(connection, joiner, action, address, actions)
+                    if finish is not None:
+                        return finish
+                try:
+                    actions = joiner.receive(_receive(connection))
+                except BadPacket as error:
+                    raise JoinFailed(f"the member sent what is no message of ours: {error}") from None
+                except OSError as error:
+                    text = f"the connection to the member broke: {error.strerror or error}"
+                    raise JoinFailed(text, again=True) from None
+
+    def _perform(
+        self,
+        connection: ssl.SSLSocket,
+        joiner: Joiner,
+        action: JoinerAction,
+        address: str,
+        more: list[JoinerAction],
+    ) -> Finish | None:
+        if isinstance(action, Send):
+            try:
+                connection.sendall(encode(action.message))
+            except OSError as error:
+                raise JoinFailed(f"the connection to the member broke: {error.strerror or error}", again=True) from None
+        elif isinstance(action, Probe):
+            more += joiner.probed(cluster_probing.probe(action.order, address))
+        elif isinstance(action, Store):
+            self._store(action)
+            more += joiner.stored()
+        elif isinstance(action, Finish):
+            return action
+        else:
+            raise _failure(action)
+        return None
+
+    def _store(self, action: Store) -> None:
+        reservation = action.reservation
+        try:
+            text = Change.decode(reservation.record).text
+        except BadPacket as error:
+            raise JoinFailed(f"the member sent no configuration: {error}") from None
+        configuration = self.files.check_text(text, str(reservation.nodeid))
+        self.files.write_joined(reservation.record, text, reservation.keys, configuration)
+        self.stored = True
+
+
+def _failure(fail: Fail) -> JoinFailed:
+    text = "\n  ".join([f"the cluster did not take this machine ({fail.code}):", *fail.reasons])
+    if fail.code == "no_quorum":
+        return JoinLacksQuorum(text, nothing_left=True)
+    return JoinFailed(text, again=fail.again, nothing_left=fail.code != "connection")
+
+
+def _connect(ticket: Ticket) -> ssl.SSLSocket:
+    """A connection to the member that gave the ticket, known by its certificate. JoinFailed."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    # The ticket names the one certificate that is right.
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    failures = []
+    for address, port in ticket.contacts:
+        try:
+            plain = socket.create_connection((address, port), CONNECT_TIMEOUT_S)
+        except OSError as error:
+            failures.append(f"{address} TCP port {port}: {error.strerror or error}")
+            continue
+        try:
+            connection = context.wrap_socket(plain)
+        except OSError as error:
+            plain.close()
+            failures.append(f"{address} TCP port {port}: {error.strerror or error}")
+            continue
+        if sha256(connection.getpeercert(binary_form=True) or b"").digest() != ticket.fingerprint:
+            connection.close()
+            raise JoinFailed(
+                f"who answers at {address} TCP port {port} is not the member that gave the ticket: its certificate is "
+                "another one. Nothing was told to it",
+                nothing_left=True,
+            )
+        connection.settimeout(ANSWER_TIMEOUT_S)
+        return connection
+    raise JoinFailed(
+        f"cannot reach the member that gave the ticket: {'; '.join(failures)}. Is the ticket expired, the daemon "
+        "stopped, or a firewall between?",
+        again=True,
+        nothing_left=True,
+    )
+
+
+def _receive(connection: ssl.SSLSocket) -> Message:
+    size = int.from_bytes(_exactly(connection, LENGTH_SIZE), "big")
+    if size > FROM_MEMBER_MAX:
+        raise BadPacket("bad join message", f"{size} bytes")
+    return decode(_exactly(connection, size))
+
+
+def _exactly(connection: ssl.SSLSocket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        part = connection.recv(min(65536, size - len(data)))
+        if not part:
+            raise ConnectionResetError(104, "it was closed")
+        data += part
+    return bytes(data)
+
+
+def _start(arguments: Namespace, files: NodeFiles) -> str | None:
+    """Start the daemon; or how to, where that is for somebody else. JoinFailed."""
+    if arguments.start is not None:
+        # In a session of its own: it goes on when the terminal is gone.
+        subprocess.Popen(arguments.start, shell=True, stdin=subprocess.DEVNULL, start_new_session=True)
+        return None
+    if arguments.no_start or not has_unit():
+        return files.start_hint()
+    for words in (["systemctl", "enable", UNIT], ["systemctl", "restart", UNIT]):
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise JoinFailed(f"{' '.join(words)} failed: {done.stderr.strip()}; start the daemon by other means")
+    return None
+
+
+def _daemon_runs(arguments: Namespace) -> bool:
+    try:
+        with blocking.connect(arguments.socket, name="totemctl"):
+            return True
+    except TotemdClientError:
+        return False
+
+
+def _wait_until_counted(arguments: Namespace, nodeid: NodeId, deadline: float, patience_s: int) -> None:
+    """Until the daemon here says that this node is a member whose votes count. JoinFailed."""
+    problem = "its daemon does not answer"
+    while time.monotonic() < deadline:
+        try:
+            with blocking.connect(arguments.socket, name="totemctl") as client:
+                problem = _uncounted(client, nodeid)
+            if not problem:
+                return
+        except TotemdClientError as error:
+            problem = f"its daemon does not answer ({error})"
+        time.sleep(LOOK_S)
+    raise JoinFailed(
+        f"this machine has its place as node {nodeid}, but is no member yet: {problem}. See the daemon's log. The "
+        f"place is kept for {patience_s} s; until then, and after, totemctl cluster join with the same ticket tries again"
+    )
+
+
+def _uncounted(client: blocking.BlockingClient, nodeid: NodeId) -> str:
+    """What is still to come; "" for nothing."""
+    status = client.status()
+    if len(status.members) < 2:
+        return "it has found no other node"
+    if not status.quorate:
+        return "there is no quorum"
+    entries = {entry.key: entry.value for entry in client.cmap_list("nodelist.node.")}
+    for key, value in entries.items():
+        if key.endswith(".nodeid") and value == nodeid:
+            return "its votes do not count yet" if key[: -len("nodeid")] + JOINING_VOTES in entries else ""
+    return "the configuration does not list it any more"
