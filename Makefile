@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+# Two processors are enough for three: tests with daemons mostly wait (tests/lab/lanes.py).
+WORKERS ?= 3
 SECONDS ?= 60
 MIXED ?=
 SEED ?=
@@ -37,7 +39,7 @@ lint: $(VENV)/installed
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 $(VENV)/fuzz-installed: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[fuzz]"
