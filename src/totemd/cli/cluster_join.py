@@ -279,7 +279,7 @@ def _wait_until_counted(arguments: Namespace, nodeid: NodeId, deadline: float, p
         time.sleep(LOOK_S)
     raise JoinFailed(
         f"this machine has its place as node {nodeid}, but is no member yet: {problem}. See the daemon's log. The "
-        f"place is kept for {patience_s} s; until then, and after, totemctl cluster join with the same ticket tries again"
+        f"place is kept for {patience_s} s; then and before, totemctl cluster join with the same ticket tries again"
     )
 
 
