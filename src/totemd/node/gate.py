@@ -1,8 +1,8 @@
 """The gate in front of the ring: which datagrams are let in, and counts of those that are not.
 
-The wire is not authenticated, so this keeps out accidents and strangers rather than attackers with the right address:
-a datagram must come from an address of the nodelist, be a valid packet, name only nodes of the nodelist, and claim to
-be from the node whose address it came from. An unlisted node that were let in could never get a token (nobody knows
+The wire of an open ring is not authenticated, so this keeps out accidents and strangers rather than attackers with the
+right address: a datagram must come from an address of the nodelist, be a valid packet, name only nodes of the nodelist,
+and claim to be from the node whose address it came from (in a sealed ring, the address of the node that sealed it). An unlisted node that were let in could never get a token (nobody knows
 where to send it) and would keep the whole ring from forming (protocol/, chapter "Membership").
 """
 
@@ -11,6 +11,7 @@ from collections import Counter
 from totemd.config.model import Configuration
 from totemd.errors import BadPacket
 from totemd.ids import NodeId
+from totemd.seal.datagram import MAGIC
 from totemd.wire.packets import CommitToken, Join, Mcast, MergeDetect, Packet, decode_packet
 
 _ORIGINATED = (Mcast, MergeDetect, Join)
@@ -39,7 +40,12 @@ class Gate:
         node = self.node_at(source)
         if node is None and self._check_source:
             raise BadPacket("source address is not in the nodelist", source)
-        packet = decode_packet(data)
+        try:
+            packet = decode_packet(data)
+        except BadPacket:
+            if data[: len(MAGIC)] == MAGIC:
+                raise BadPacket("sealed, but the ring is open here (secauth, crypto_cipher)") from None
+            raise
         claimed = packet.system_from if isinstance(packet, _ORIGINATED) else packet.sender
         if claimed == self._me and node in (self._me, None):
             return None

@@ -35,6 +35,7 @@ STRANGERS_MAX: Final = 64
 UNLISTED: Final = "sealed by a node that is not in the nodelist"
 
 UNKNOWN_KEY: Final = "unknown key"
+NOT_SEALED: Final = "not sealed"
 NOT_DROPPED: Final = frozenset(("own packet", "unknown session"))
 """Counters that are part of a healthy ring's life; refusals have lines of their own."""
 
@@ -197,15 +198,20 @@ class Sealing:
         )
 
     def _news(self, news: Counter[str]) -> str:
-        count = news[UNKNOWN_KEY]
         others = [node for node in self._addresses if node != self._node.nodeid]
-        if count and not any(map(self.seal.admitted, others)):
-            settings = self._node.configuration.seal
-            file = "the key file" if settings is None else settings.keyfile
-            return (
-                f"no ring here: {count} datagrams under a key that this node does not have, none under its own; copy "
-                f"{file} from a node of the ring, and restart"
-            )
+        if not any(map(self.seal.admitted, others)):
+            if count := news[UNKNOWN_KEY]:
+                settings = self._node.configuration.seal
+                file = "the key file" if settings is None else settings.keyfile
+                return (
+                    f"no ring here: {count} datagrams under a key that this node does not have, none under its own; "
+                    f"copy {file} from a node of the ring, and restart"
+                )
+            if count := news[NOT_SEALED]:
+                return (
+                    f"no ring here: {count} datagrams that are not sealed, as this node's are; write the same secauth "
+                    "or crypto_cipher in the corosync.conf of all nodes"
+                )
         words = ", ".join(f"{count} {word}" for word, count in sorted(news.items()))
         return f"datagrams dropped: {words}"
 
