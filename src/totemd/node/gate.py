@@ -2,8 +2,9 @@
 
 The wire of an open ring is not authenticated, so this keeps out accidents and strangers rather than attackers with the
 right address: a datagram must come from an address of the nodelist, be a valid packet, name only nodes of the nodelist,
-and claim to be from the node whose address it came from (in a sealed ring, the address of the node that sealed it). An unlisted node that were let in could never get a token (nobody knows
-where to send it) and would keep the whole ring from forming (protocol/, chapter "Membership").
+and claim to be from the node whose address it came from (in a sealed ring, the address of the node that sealed it). An
+unlisted node that were let in could never get a token (nobody knows where to send it) and would keep the whole ring
+from forming (protocol/, chapter "Membership").
 """
 
 from collections import Counter
