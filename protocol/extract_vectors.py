@@ -270,13 +270,14 @@ def _sealed() -> Iterator[Vector]:
         "config_digest": bytes(range(32, 48)), "features": 0, "name": b"pike",
     }  # fmt: skip
     nonce, session = bytes(range(64, 80)), SEALED_WITH["session"]
-    refusal = {"session": session, "nonce": nonce, "reason": 2, "text": b"was removed", "remedy": b"join"}
+    ruling = {"session": session, "nonce": nonce, "reason": 2, "text": b"was removed", "remedy": b"join"}
     messages: list[tuple[str, str, dict[str, Any]]] = [
         ("seal_hello", "after the start", {}),
         ("seal_challenge", "to a node", {"nonce": nonce}),
         ("seal_response", "of node 3", {"nonce": nonce, "credentials": credentials}),
         ("seal_response", "without a name", {"nonce": nonce, "credentials": {**credentials, "name": b""}}),
-        ("seal_refusal", "removed", refusal),
+        ("seal_ruling", "admitted", {**ruling, "reason": 0, "text": b"", "remedy": b""}),
+        ("seal_ruling", "removed", ruling),
         ("seal_body", "empty", {"data": b""}),
     ]
     for kind, name, fields in messages:

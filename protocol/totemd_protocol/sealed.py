@@ -54,12 +54,12 @@ CREDENTIALS = Struct(
 HELLO = Struct("type" / Const(1, Int8ub))
 CHALLENGE = Struct("type" / Const(2, Int8ub), "nonce" / Bytes(16))
 RESPONSE = Struct("type" / Const(3, Int8ub), "nonce" / Bytes(16), "credentials" / CREDENTIALS)
-REFUSAL = Struct(
+RULING = Struct(
     "type" / Const(4, Int8ub),
     "session" / Bytes(16),
     "nonce" / Bytes(16),
     "reason" / Int8ub,
-    Check((this.reason >= 1) & (this.reason <= 9)),
+    Check(this.reason <= 9),
     "text" / _text(Int16ul),
     "remedy" / _text(Int16ul),
 )
@@ -69,7 +69,7 @@ MESSAGES: dict[int, tuple[str, Construct]] = {
     1: ("seal_hello", HELLO),
     2: ("seal_challenge", CHALLENGE),
     3: ("seal_response", RESPONSE),
-    4: ("seal_refusal", REFUSAL),
+    4: ("seal_ruling", RULING),
     5: ("seal_body", BODY),
 }
 """By their first byte: the plaintext of datagrams with control content."""

@@ -16,7 +16,7 @@ from totemd.cli.decode import has_error
 from totemd.errors import BadPacket
 from totemd.ids import RingId
 from totemd.ipc.frames import FrameDecoder, encode_frame
-from totemd.seal import Credentials, Key, Reason
+from totemd.seal import ADMITTED, Credentials, Key, Reason, Verdict
 from totemd.seal import messages as seal_messages
 from totemd.seal.datagram import HEADER_SIZE, NONCE_AT, OVERHEAD_BYTES, Header, Kind, decode_header, encode_header
 from totemd.seal.suite import Suite
@@ -169,9 +169,11 @@ def _seal_response(f: Fields, _: bytes) -> seal_messages.Response:
     return seal_messages.Response(f["nonce"], credentials)
 
 
-def _seal_refusal(f: Fields, _: bytes) -> seal_messages.Refusal:
-    reason = list(Reason)[f["reason"] - 1]
-    return seal_messages.Refusal(f["session"], f["nonce"], reason, f["text"].decode(), f["remedy"].decode())
+def _seal_ruling(f: Fields, _: bytes) -> seal_messages.Ruling:
+    verdict = ADMITTED
+    if f["reason"]:
+        verdict = Verdict(list(Reason)[f["reason"] - 1], f["text"].decode(), f["remedy"].decode())
+    return seal_messages.Ruling(f["session"], f["nonce"], verdict)
 
 
 def _seal_message(record: Callable[[Fields, bytes], Any]) -> Codec:
@@ -280,7 +282,7 @@ CODECS: dict[str, Codec] = {
     "seal_hello": _seal_message(lambda f, _: seal_messages.Hello()),
     "seal_challenge": _seal_message(lambda f, _: seal_messages.Challenge(f["nonce"])),
     "seal_response": _seal_message(_seal_response),
-    "seal_refusal": _seal_message(_seal_refusal),
+    "seal_ruling": _seal_message(_seal_ruling),
     "seal_body": _seal_message(lambda f, _: seal_messages.Body(f["data"])),
     "votequorum_qdevice_reconfigure": Codec(
         votequorum.decode_qdevice_reconfigure,

@@ -1,4 +1,4 @@
-"""Who may talk: challenges, responses, refusals (chapter "Sealed datagrams", sections "The handshake", "Admission").
+"""Who may talk: challenges, responses, rulings (chapter "Sealed datagrams", sections "The handshake", "Admission").
 
 A session counts only once it has answered a fresh challenge and the judge has admitted it. Challenges go to a node, not
 to a session, so recordings of old sessions cannot crowd out the one that is alive: whoever is there answers.
@@ -13,7 +13,7 @@ from totemd.errors import printable
 from totemd.ids import NodeId
 from totemd.seal.datagram import Header
 from totemd.seal.limiter import Limiter
-from totemd.seal.messages import NONCE_SIZE, Body, Challenge, Credentials, Hello, Message, Refusal, Response
+from totemd.seal.messages import NONCE_SIZE, Body, Challenge, Credentials, Hello, Message, Response, Ruling
 from totemd.seal.peers import Dealings, Peer, Peers, Session
 from totemd.seal.verdict import Reason, Verdict, refused
 
@@ -26,6 +26,9 @@ TAKEOVER_S: Final = 0.3
 PROBE_INTERVAL_S: Final = 0.06
 """Between the challenges meanwhile: a lost one must not cost a live session its place."""
 NONCES_ANSWERED: Final = 4
+SHUNNED_S: Final = 5.0
+"""How long after a refusal the packets of who refuses us do not count here either: a ring that only one side hears
+would never settle. Who changes its mind says so."""
 TOLD_AGAIN_S: Final = 60.0
 """Between two log lines about the same refusal."""
 
@@ -36,8 +39,8 @@ class Surroundings(Protocol):
     def send_message(self, target: NodeId | None, message: Message, key_ident: bytes) -> None:
         """Seal it under that key and have it sent to the node, or to all."""
 
-    def in_use(self, key_ident: bytes) -> bool:
-        """Whether that is a key for the ring, not a retired one."""
+    def sending_key(self) -> bytes:
+        """The ident of the key that the ring's packets are sealed with."""
 
     def session_lost(self, session: Session) -> None:
         """Its packets do not count any more."""
@@ -106,8 +109,8 @@ class Handshake:
         says, and who says it."""
         if isinstance(message, Response):
             self._hear_response(header, message, session, retired, now)
-        elif isinstance(message, Refusal):
-            self._hear_refusal(header, message, retired, now)
+        elif isinstance(message, Ruling):
+            self._hear_ruling(header, message, retired, now)
         elif isinstance(message, Challenge):
             self._hear_challenge(header, message, session, retired, now)
             if session is None:
@@ -144,15 +147,21 @@ class Handshake:
         response = Response(challenge.nonce, self._credentials())
         self._surroundings.send_message(header.sender, response, header.key_ident)
 
-    def _hear_refusal(self, header: Header, refusal: Refusal, retired: bool, now: float) -> None:
+    def _hear_ruling(self, header: Header, ruling: Ruling, retired: bool, now: float) -> None:
         peer = self.peers.get(header.sender)
-        if refusal.session != self._session or peer is None or refusal.nonce not in peer.dealings[retired].answered:
-            self._counters["refusal of something else"] += 1
+        if ruling.session != self._session or peer is None or ruling.nonce not in peer.dealings[retired].answered:
+            self._counters["ruling on something else"] += 1
             return
-        peer.dealings[retired].answered.remove(refusal.nonce)
-        verdict = refused(refusal.reason, printable(refusal.text), printable(refusal.remedy))
-        self._tell(peer, verdict, f"node {peer.nodeid} refuses this node", False, now)
-        self.on_refused(peer.nodeid, verdict)
+        peer.dealings[retired].answered.remove(ruling.nonce)
+        reason = ruling.verdict.reason
+        if not retired:
+            peer.shunned_until_s = -inf if reason is None else now + SHUNNED_S
+            if reason is not None and peer.full is not None:
+                self._surroundings.session_lost(peer.full)
+        if reason is not None:
+            verdict = refused(reason, printable(ruling.verdict.text), printable(ruling.verdict.remedy))
+            self._tell(peer, verdict, f"node {peer.nodeid} refuses this node", False, now)
+            self.on_refused(peer.nodeid, verdict)
 
     def _hear_response(
         self, header: Header, response: Response, session: Session | None, retired: bool, now: float
@@ -188,28 +197,29 @@ class Handshake:
     def _welcome(self, peer: Peer, session: Session, nonce: bytes, now: float) -> None:
         """A session that may be admitted; if another one of its node is, that is asked for a sign of life first."""
         if peer.full is None:
-            self._accept(peer, session, now)
+            self._accept(peer, session, nonce, now)
         elif peer.candidate is None:
             peer.candidate, peer.candidate_nonce = session, nonce
             peer.candidate_until_s = now + TAKEOVER_S
             self._waiting[peer.nodeid] = peer
             self._probe(peer, now)
 
-    def _accept(self, peer: Peer, session: Session, now: float) -> None:
+    def _accept(self, peer: Peer, session: Session, nonce: bytes, now: float) -> None:
         self._forget_candidate(peer)
         if peer.full is not None:
             self._surroundings.session_lost(peer.full)
         peer.full = peer.talking = session
         peer.dealings[False].limited = None
         peer.dealings[False].refused = b""
-        peer.told.clear()
+        peer.told = {what: told_s for what, told_s in peer.told.items() if not what[1]}
+        self._rule(session, nonce)
         if self._lines.allow(now):
             self._log("info", f"{_who(session)} is admitted")
 
     def _refuse(self, peer: Peer, dealings: Dealings, session: Session, nonce: bytes, now: float) -> None:
         """Tell it, and keep of its session what it needs to catch up."""
         self._demote(peer, dealings, session)
-        self._send_refusal(session, nonce)
+        self._rule(session, nonce)
         self._tell(peer, session.verdict, f"{_who(session)} is refused", True, now)
 
     def _demote(self, peer: Peer, dealings: Dealings, session: Session) -> None:
@@ -225,11 +235,11 @@ class Handshake:
         if dealings.limited is not None:
             self._note_talking(session)
 
-    def _send_refusal(self, session: Session, nonce: bytes) -> None:
-        verdict = session.verdict
-        assert verdict.reason is not None
-        refusal = Refusal(session.ident, nonce, verdict.reason, verdict.text, verdict.remedy)
-        self._surroundings.send_message(session.nodeid, refusal, session.key_ident)
+    def _rule(self, session: Session, nonce: bytes) -> None:
+        """Tell a session the verdict on its response to `nonce`."""
+        self._surroundings.send_message(
+            session.nodeid, Ruling(session.ident, nonce, session.verdict), session.key_ident
+        )
 
     def _settle_duplicate(self, peer: Peer, now: float) -> None:
         """The admitted session is alive: whoever waits for its place is somebody else with the same node id."""
@@ -245,7 +255,7 @@ class Handshake:
         self._counters[f"refused: {Reason.DUPLICATE}"] += 1
         self._forget_candidate(peer)
         peer.dealings[False].refused = other.ident
-        self._send_refusal(other, nonce)
+        self._rule(other, nonce)
         self._tell(peer, other.verdict, f"another {_who(other)} is refused", True, now)
 
     def _forget_candidate(self, peer: Peer) -> None:
@@ -262,6 +272,7 @@ class Handshake:
     def recheck(self, activated: Collection[NodeId]) -> None:
         """The configuration is another one: judge those who are admitted again. `activated` have the same by now."""
         mine = self._credentials()
+        self.start_afresh()
         for peer in self.peers:
             self._forget_candidate(peer)
             for dealings in peer.dealings:
@@ -274,6 +285,11 @@ class Handshake:
             session.verdict = self._judge(session.credentials)
             if not session.verdict.admitted:
                 self._demote(peer, peer.dealings[False], session)
+
+    def start_afresh(self) -> None:
+        """This node is not what others have refused any more."""
+        for peer in self.peers:
+            peer.shunned_until_s = -inf
 
     def forget(self, nodeid: NodeId) -> None:
         """The node has to show again who it is."""
@@ -296,17 +312,12 @@ class Handshake:
         """Decide what is due: a session that gave no sign of life makes way."""
         for peer in list(self._waiting.values()):
             if peer.candidate is not None and now >= peer.candidate_until_s:
-                self._accept(peer, peer.candidate, now)
+                self._accept(peer, peer.candidate, peer.candidate_nonce, now)
             elif now >= peer.probe_at_s:
                 self._probe(peer, now)
 
     def _probe(self, peer: Peer, now: float) -> None:
-        assert peer.full is not None
-        assert peer.candidate is not None
-        key_ident = peer.full.key_ident
-        if not self._surroundings.in_use(key_ident):
-            key_ident = peer.candidate.key_ident
-        self._challenge(peer.nodeid, peer.dealings[False], key_ident, now)
+        self._challenge(peer.nodeid, peer.dealings[False], self._surroundings.sending_key(), now)
         peer.probe_at_s = now + PROBE_INTERVAL_S
 
     # Words
@@ -317,7 +328,7 @@ class Handshake:
         last_s = peer.told.get((verdict.reason, here), -inf)
         if now - last_s >= TOLD_AGAIN_S and self._lines.allow(now):
             peer.told[verdict.reason, here] = now
-            self._log("warning", f"{what} ({verdict.reason}): {verdict.text}; {verdict.remedy}")
+            self._log("warning", printable(f"{what} ({verdict.reason}): {verdict.text}; {verdict.remedy}"))
 
 
 def _is_answered(dealings: Dealings, response: Response, now: float) -> bool:

@@ -11,17 +11,17 @@ from typing import Final, TypeAlias
 from totemd.errors import BadPacket
 from totemd.ids import NodeId
 from totemd.record import record
-from totemd.seal.verdict import REASON_OF_CODE, Reason
+from totemd.seal.verdict import ADMITTED, REASON_OF_CODE, Verdict
 
 NONCE_SIZE: Final = 16
 NAME_SIZE_MAX: Final = 255
 TEXT_SIZE_MAX: Final = 400
-"""Bytes of a refusal's text, and of its remedy."""
+"""Bytes of a ruling's text, and of its remedy."""
 CONTROL_SIZE_MAX: Final = 1200
 """Bytes of a body that travels between two nodes: with everything in front it fits into any network's datagram."""
 
 _CREDENTIALS: Final = Struct("<16s16sIQ16sIB")
-_REFUSAL: Final = Struct("<16s16sBH")
+_RULING: Final = Struct("<16s16sBH")
 
 
 class MessageType(IntEnum):
@@ -30,7 +30,7 @@ class MessageType(IntEnum):
     HELLO = 1
     CHALLENGE = 2
     RESPONSE = 3
-    REFUSAL = 4
+    RULING = 4
     BODY = 5
 
 
@@ -69,14 +69,12 @@ class Response:
 
 
 @record
-class Refusal:
-    """The response to `nonce` by `session` was refused. The text is for the log of who is refused."""
+class Ruling:
+    """What was decided on the response to `nonce` by `session`."""
 
     session: bytes
     nonce: bytes
-    reason: Reason
-    text: str
-    remedy: str
+    verdict: Verdict
 
 
 @record
@@ -86,7 +84,7 @@ class Body:
     data: bytes
 
 
-Message: TypeAlias = Hello | Challenge | Response | Refusal | Body
+Message: TypeAlias = Hello | Challenge | Response | Ruling | Body
 
 
 def encode_credentials(credentials: Credentials) -> bytes:
@@ -118,10 +116,12 @@ def encode_message(message: Message) -> bytes:
         return bytes((MessageType.CHALLENGE,)) + message.nonce
     if isinstance(message, Response):
         return bytes((MessageType.RESPONSE,)) + message.nonce + encode_credentials(message.credentials)
-    if isinstance(message, Refusal):
-        text, remedy = _cut(message.text, TEXT_SIZE_MAX), _cut(message.remedy, TEXT_SIZE_MAX)
-        head = _REFUSAL.pack(message.session, message.nonce, message.reason.code, len(text))
-        return bytes((MessageType.REFUSAL,)) + head + text + len(remedy).to_bytes(2, "little") + remedy
+    if isinstance(message, Ruling):
+        verdict = message.verdict
+        text, remedy = _cut(verdict.text, TEXT_SIZE_MAX), _cut(verdict.remedy, TEXT_SIZE_MAX)
+        code = 0 if verdict.reason is None else verdict.reason.code
+        head = _RULING.pack(message.session, message.nonce, code, len(text))
+        return bytes((MessageType.RULING,)) + head + text + len(remedy).to_bytes(2, "little") + remedy
     return bytes((MessageType.BODY,)) + message.data
 
 
@@ -145,26 +145,25 @@ def _decode_response(data: bytes) -> Response:
     return Response(_nonce(data), decode_credentials(data[NONCE_SIZE:]))
 
 
-def _decode_refusal(data: bytes) -> Refusal:
-    if len(data) < _REFUSAL.size:
-        raise BadPacket("control message truncated", f"refusal of {len(data)} bytes")
-    session, nonce, code, length = _REFUSAL.unpack_from(data)
-    reason = REASON_OF_CODE.get(code)
-    if reason is None:
-        raise BadPacket("refusal for an unknown reason", str(code))
-    text = _text(data, _REFUSAL.size, length)
-    remedy_at = _REFUSAL.size + length + 2
+def _decode_ruling(data: bytes) -> Ruling:
+    if len(data) < _RULING.size:
+        raise BadPacket("control message truncated", f"ruling of {len(data)} bytes")
+    session, nonce, code, length = _RULING.unpack_from(data)
+    if code != 0 and code not in REASON_OF_CODE:
+        raise BadPacket("ruling for an unknown reason", str(code))
+    text = _text(data, _RULING.size, length)
+    remedy_at = _RULING.size + length + 2
     if len(data) < remedy_at:
-        raise BadPacket("control message truncated", "refusal without a remedy")
+        raise BadPacket("control message truncated", "ruling without a remedy")
     remedy = _text(data, remedy_at, int.from_bytes(data[remedy_at - 2 : remedy_at], "little"))
-    return Refusal(session, nonce, reason, text, remedy)
+    return Ruling(session, nonce, ADMITTED if code == 0 else Verdict(REASON_OF_CODE[code], text, remedy))
 
 
 _DECODERS: Final[dict[int, Callable[[bytes], Message]]] = {
     MessageType.HELLO: _decode_hello,
     MessageType.CHALLENGE: _decode_challenge,
     MessageType.RESPONSE: _decode_response,
-    MessageType.REFUSAL: _decode_refusal,
+    MessageType.RULING: _decode_ruling,
     MessageType.BODY: Body,
 }
 

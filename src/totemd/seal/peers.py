@@ -54,7 +54,7 @@ class Dealings:
         self.limited: Session | None = None
         """Refused, but may catch up: only control messages count."""
         self.answered: list[bytes] = []
-        """The last challenges to us; a refusal has to name one of them."""
+        """The last challenges to us; a ruling has to name one of them."""
         self.answers_to_known = Limiter(50, 20)
         self.answers_to_unknown = Limiter(20, 8)
 
@@ -63,7 +63,7 @@ class Peer:
     """One node id."""
 
     __slots__ = ("candidate", "candidate_nonce", "candidate_until_s", "dealings", "full", "nodeid", "probe_at_s",
-                 "talking", "told")  # fmt: skip
+                 "shunned_until_s", "talking", "told")  # fmt: skip
 
     def __init__(self, nodeid: NodeId) -> None:
         self.nodeid = nodeid
@@ -76,6 +76,8 @@ class Peer:
         self.probe_at_s = inf
         self.dealings = (Dealings(), Dealings())
         """Under keys in use, under retired ones."""
+        self.shunned_until_s = -inf
+        """Until then its packets do not count because it has refused this node."""
         self.talking: Session | None = None
         """Which of its sessions spoke last: a body for the node goes there."""
         self.told: dict[tuple[Reason, bool], float] = {}

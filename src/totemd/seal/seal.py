@@ -139,6 +139,8 @@ class Seal:
             self._hear(header, plain, session, retired, now)
             return None
         if peer is not None and session is not None and session is peer.full:
+            if now < peer.shunned_until_s:
+                raise BadPacket("sender refuses this node")
             prefix = data[:PREFIX_SIZE]
             self._openers[prefix] = Opener(header.sender, aead, session.window)
             return header.sender, plain
@@ -172,9 +174,10 @@ class Seal:
             raise ValueError(f"{len(body)} bytes; a body has {CONTROL_SIZE_MAX} at most")
         peer = self._handshake.peers.get(nodeid)
         session = _listener(peer) if peer is not None else None
-        if session is None:
+        if peer is None or session is None:
             return False
-        self.send_message(nodeid, Body(body), session.key_ident)
+        # A member has the sending key, whatever it was admitted under; who has to catch up may have an old one only.
+        self.send_message(nodeid, Body(body), self.sending_key() if session is peer.full else session.key_ident)
         return True
 
     def send_message(self, target: NodeId | None, message: Message, key_ident: bytes) -> None:
@@ -244,9 +247,9 @@ class Seal:
     def on_judged(self, call: Callable[[NodeId, Credentials, Verdict], None]) -> None:
         self._handshake.on_judged = call
 
-    def in_use(self, key_ident: bytes) -> bool:
-        """Whether the ring's packets are opened with that key."""
-        return key_ident in self._in_use
+    def sending_key(self) -> bytes:
+        """For the handshake: the ident of the key that the ring's packets are sealed with."""
+        return self._keys.sending.ident
 
     def session_lost(self, session: Session) -> None:
         """For the handshake: packets of that session do not count any more."""
@@ -261,6 +264,7 @@ class Seal:
         self._ring_prefix = encode_prefix(Kind.RING, keys.sending.ident, self._nodeid, self._session)
         self._encrypt = self._own_aead(keys.sending).encrypt
         self._openers = {}
+        self._handshake.start_afresh()
         for peer in self._handshake.peers:
             for session in peer.sessions():
                 session.openers = {}
