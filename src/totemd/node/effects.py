@@ -42,6 +42,32 @@ class ConfigureLogs:
 
 
 @record
+class CheckConfiguration:
+    """Read `text` as this node's configuration file, and hand the result to `Node.configuration_checked`."""
+
+    ident: bytes
+    text: str
+
+
+@record
+class StoreChange:
+    """Write the file `name` of the replicated configuration's state, durably and behind those before it, and tell
+    `Node.change_stored` how it went."""
+
+    name: str
+    data: bytes
+    ident: bytes
+
+
+@record
+class WriteConfiguration:
+    """Replace the configuration file by `text` and, if there is a `key_ring`, the key file by that."""
+
+    text: str
+    key_ring: bytes | None
+
+
+@record
 class Exit:
     """Perform the effects before this one, then end the process with `status`."""
 
@@ -49,4 +75,15 @@ class Exit:
     reason: str
 
 
-NodeEffect: TypeAlias = RingEffect | SendNow | PersistFile | ReadConfiguration | ReopenLogs | ConfigureLogs | Exit
+NodeEffect: TypeAlias = (
+    RingEffect
+    | SendNow
+    | PersistFile
+    | ReadConfiguration
+    | ReopenLogs
+    | ConfigureLogs
+    | CheckConfiguration
+    | StoreChange
+    | WriteConfiguration
+    | Exit
+)

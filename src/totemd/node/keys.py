@@ -19,6 +19,7 @@ _FUNCTIONS: Final = {
     ServiceId.CPG: 7,
     ServiceId.QUORUM: 0,
     ServiceId.VOTEQUORUM: 4,
+    ServiceId.CHANGES: 11,
 }
 """How many kinds of messages the nodes' services send each other (protocol/, chapter "Services")."""
 

@@ -56,7 +56,11 @@ from totemd.wire.packets import Join
 from totemd.wire.service import decode_service_header
 
 if TYPE_CHECKING:
+    from totemd.node.replication import OpenBox
     from totemd.node.sealing import Sealing, SealMaker
+    from totemd.services.changes.service import Changes
+
+_NOTHING_STORED: Mapping[str, bytes] = {}
 
 
 class Node:
@@ -74,11 +78,15 @@ class Node:
         emit: Callable[[NodeEffect], bool | None],
         now: float,
         seal: "SealMaker | None" = None,
+        stored_changes: Mapping[str, bytes] = _NOTHING_STORED,
+        open_box: "OpenBox | None" = None,
     ) -> None:
         """`stored_ring_seq` and `tracked_expected_votes` are what the last life persisted; `incarnation` is a word that
         no other life has; `own_uid` is the daemon's user, who may use its socket. `emit` must not call the node. With
         a `seal`, who drives the node hands each datagram that it reads to `sealing.open`, and sends what
-        `sealing.seal_datagram` makes of the data of each Broadcast and Unicast."""
+        `sealing.seal_datagram` makes of the data of each Broadcast and Unicast. In a managed cluster `stored_changes`
+        has the files of the replicated configuration's state, "committed" at least, whose text `configuration` is
+        (BadPacket: they are damaged); `open_box` gives the key ring in this node's box of a change."""
         self.configuration = configuration
         self.nodeid: NodeId = configuration.local.nodeid
         self.now = now
@@ -129,6 +137,13 @@ class Node:
                 keys_changed=self._publish_runtime_keys,
             )
             self.services[5] = self.votequorum
+        self.changes: Changes | None = None
+        """The replicated configuration of a managed cluster."""
+        if configuration.cluster_id is not None and stored_changes:
+            from totemd.node.replication import Replication
+
+            self.changes = Replication(self, stored_changes, open_box).changes
+            self.services[ServiceId.CHANGES] = self.changes
         self.traffic = Traffic(self.services)
         self._voters = () if self.votequorum is None else (self.votequorum,)
         with_state = [service for ident, service in sorted(self.services.items()) if ident != 1]
@@ -287,6 +302,22 @@ class Node:
         """Have the configuration file read; `done` gets None, or why nothing changed."""
         self._reloads.request(done)
 
+    def configuration_checked(self, ident: bytes, configuration: Configuration | str | None, now: float) -> None:
+        """What a CheckConfiguration's text means here, why it cannot be used, or None: this node is not listed."""
+        self.now = now
+        if self.changes is not None:
+            self.changes.configuration_checked(ident, configuration)
+
+    def change_stored(self, ident: bytes, error: str | None, now: float) -> None:
+        """A StoreChange is durable, or why it is not."""
+        self.now = now
+        if self.changes is not None:
+            self.changes.change_stored(ident, error)
+
+    def put_in_force(self, configuration: Configuration) -> str | None:
+        """Have `configuration` in force from here on; or why nothing changed."""
+        return self._reloads.apply(configuration)
+
     def interface_changed(self, *, up: bool, now: float) -> None:
         """Our address has come or gone. The ring stays what it is; a lone node finds the others again faster."""
         self.now = now
@@ -437,6 +468,8 @@ class Node:
         self.refused = False
         for service in (self.cpg, self.cfg, self.cmap, *self._voters):
             service.retry_pending()
+        if self.changes is not None:
+            self.changes.retry_pending()
         if self.front.waiting and self.queue_ready:
             self.front.queue_became_ready()
 

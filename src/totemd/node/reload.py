@@ -34,7 +34,7 @@ class Reloads:
             self._node.log("err", "CONFIG", f"the configuration was not reloaded: {configuration}")
             error: str | None = configuration
         else:
-            error = self._apply(configuration)
+            error = self.apply(configuration)
         for callback in done:
             callback(error)
 
@@ -52,7 +52,8 @@ class Reloads:
         entry = self._node.cmap.find(key)
         return entry is not None and entry.type is CmapType.U8 and entry.value == 1
 
-    def _apply(self, configuration: Configuration) -> str | None:
+    def apply(self, configuration: Configuration) -> str | None:
+        """Have `configuration` in force from here on; or why nothing changed."""
         node = self._node
         plan = compare(node.configuration, configuration)
         for warning in plan.warnings:

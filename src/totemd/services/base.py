@@ -23,6 +23,7 @@ class ServiceId(IntEnum):
     QUORUM = 3
     PLOAD = 4
     VOTEQUORUM = 5
+    CHANGES = 32
 
 
 class Listener(Protocol):

@@ -27,7 +27,11 @@ from totemd.sync.api import Synchronizable
 from totemd.totem.api import ConfigurationChanged, ConfigurationKind
 from totemd.wire.sync import Barrier, ServiceBuild, decode_sync, encode_barrier, encode_service_build
 
-_NAMES: Final = {0: "cmap", 1: "cfg", 2: "cpg", 3: "quorum", 4: "pload", 5: "votequorum"}
+_NAMES: Final = {0: "cmap", 1: "cfg", 2: "cpg", 3: "quorum", 4: "pload", 5: "votequorum", 32: "changes"}
+
+NATIVE_SERVICE_MIN: Final = 32
+"""Services of ours, which real nodes do not have, come first: all members are to have the same configuration before
+they count votes."""
 
 
 class _Phase(Enum):
@@ -190,7 +194,8 @@ class SyncEngine:
         if not self._all_received(sender):
             return
         # All members have the same union now, so they cut the same off. Peers list at most 64 different ids.
-        self._order = tuple(sorted(self._union)[:SYNC_SERVICES_MAX])
+        ordered = sorted(self._union, key=lambda ident: (ident < NATIVE_SERVICE_MIN, ident))
+        self._order = tuple(ordered[:SYNC_SERVICES_MAX])
         if len(self._union) > len(self._order):
             self._log("warning", f"sync: {len(self._union)} services announced, {SYNC_SERVICES_MAX} are synchronized")
         self._next_service()

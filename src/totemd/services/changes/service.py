@@ -1,0 +1,515 @@
+"""The service "changes" (32): the configuration as replicated data (protocol/, chapter "Replicated configuration").
+
+    proposal -> PROPOSE -> every member checks it and makes it durable -> PREPARED or REJECTED
+             -> the lowest member: COMMIT, or WITHDRAW (nothing follows: prepared and committed in the same way)
+             -> at the delivery of COMMIT all have the new version in force; CONFIRM once a quorate ring works with it
+
+Everything that decides happens at the delivery of messages, at one place of the order on every member. What a member
+has made durable outlives rings: the next quorate ring finds in synchronization what may have been decided already.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from totemd.cluster.change import Change, HistoryEntry, clipped
+from totemd.cluster.text import with_version
+from totemd.config.model import Configuration
+from totemd.errors import BadPacket, ConfigError
+from totemd.ids import NodeId, RingId
+from totemd.services.base import Host, ServiceId
+from totemd.services.changes.api import Outcome, OutcomeDone, Surroundings
+from totemd.services.changes.attempt import PATIENCE_S, Attempt
+from totemd.services.changes.book import Book, Meaning
+from totemd.services.changes.checks import Checks
+from totemd.services.changes.confirmation import Confirmation
+from totemd.services.changes.ledger import Accepted, decode_record, encode_record
+from totemd.services.changes.listed import lists_node
+from totemd.services.changes.majorities import problem
+from totemd.services.changes.proposals import DECIDE_S, Proposal, Proposals
+from totemd.services.changes.synchronization import Synchronization
+from totemd.totem.api import ConfigurationChanged
+from totemd.wire.changes import (
+    ChangesMessage,
+    Check,
+    Checked,
+    Commit,
+    Confirm,
+    Prepared,
+    Propose,
+    Record,
+    Rejected,
+    Revert,
+    State,
+    Withdraw,
+    decode_changes,
+    encode_changes,
+)
+
+TICK_S: Final = 0.5
+AGAIN_S: Final = 1.0
+_TICK: Final = "tick"
+_SAFE: Final = (Propose, Commit, Withdraw, Confirm, Revert)
+
+
+class Changes:
+    """Service 32. The node calls `retry_pending` when the send queue has room again and when synchronization is over.
+
+    `stored` has the files of the last life, at least "committed"; BadPacket if they are damaged. `configuration` is
+    what the text of "committed" means here.
+    """
+
+    def __init__(
+        self, host: Host, surroundings: Surroundings, stored: Mapping[str, bytes], configuration: Configuration
+    ) -> None:
+        self._host = host
+        self._around = surroundings
+        self._book = Book(host, surroundings, stored, configuration)
+        self._ring: RingId | None = None
+        self._members: tuple[NodeId, ...] = ()
+        self._number = 0
+        self._attempt: Attempt | None = None
+        self._synchronization = Synchronization(host, surroundings, self._book, self._multicast)
+        self._proposals = Proposals()
+        self._outbox: list[ChangesMessage] = []
+        self._checks = Checks(host, self._send, self._examine_text)
+        self._confirmation = Confirmation(host, surroundings, self._book)
+        self._proceeding = False
+
+    @property
+    def service_id(self) -> int:
+        return ServiceId.CHANGES
+
+    # --- callers
+
+    def propose(self, change: Change, done: OutcomeDone) -> None:
+        """Have `change` become the next version of the configuration in all the cluster.
+
+        Its version, the version in its text and its proposer are filled in here; `base_version` must be the committed
+        version. `done` is called once it is in force here, or refused, perhaps before this returns.
+        """
+        try:
+            fixed = self._fixed(change)
+            fixed.encode()
+        except (ConfigError, ValueError) as error:
+            done(Outcome(False, why=str(error)))
+            return
+        self._proposals.add(fixed, done, self._host.now)
+        self._proceed()
+
+    def dry_run(self, text: str, done: OutcomeDone) -> None:
+        """Have every present node say whether `text` would do; nothing is stored or changed."""
+        self._checks.ask(text, done)
+        self._proceed()
+
+    def history(self) -> list[HistoryEntry]:
+        """The latest changes and what became of them, the oldest first."""
+        return list(self._book.history.entries)
+
+    def current(self) -> Change:
+        """The committed change."""
+        return self._book.ledger.current
+
+    def active(self) -> Change:
+        """The change whose text is in force: the committed one, or the one before while this node has gone back."""
+        return self._book.ledger.active
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether a quorate ring has worked with the committed version."""
+        return self._book.ledger.confirmed
+
+    def pending(self) -> dict[str, object] | None:
+        """The change that is being decided on, with the progress of each member; None if there is none."""
+        attempt = self._attempt
+        if attempt is None:
+            return None
+        change = attempt.subject
+        return {
+            "version": change.version,
+            "kind": change.kind,
+            "who": change.who,
+            "what": change.what,
+            "withdrawn": attempt.change is None,
+            "prepared": sorted(attempt.prepared),
+            "waiting": sorted(set(self._members) - attempt.prepared - set(attempt.reasons)),
+            "refused": dict(attempt.reasons),
+        }
+
+    def record_for(self, nodeid: NodeId) -> bytes:
+        """What node `nodeid` needs to be of the committed version; `catch_up` of its service takes it. The boxes in
+        it are those of the committed change: who missed an earlier change of keys needs the keys besides."""
+        return encode_record(self._book.ledger, self._book.history)
+
+    def catch_up(self, data: bytes, key_ring: bytes | None, done: OutcomeDone) -> None:
+        """Adopt what a member handed over (`record_for`), with its keys if they are new. In force with the next ring,
+        which begins at once. BadPacket: it is no record."""
+        record, entries = decode_record(data)
+        own = self._book.ledger
+        version = record.current.version
+        if version < own.current.version or (version == own.current.version and not record.confirmed):
+            done(Outcome(False, why=f"version {version} is not newer than {own.current.version}"))
+            return
+
+        def understood(meaning: Meaning) -> None:
+            if not isinstance(meaning, Configuration):
+                done(Outcome(False, why=meaning or "this node is not in the nodelist any more"))
+            else:
+                self._synchronization.hand(record, entries, key_ring)
+                self._around.form_ring(f"configuration version {version} was handed over")
+                done(Outcome(True, version, restart=bool(self._around.objections(meaning))))
+
+        self._book.understand(record.active, understood)
+
+    # --- the node's answers
+
+    def configuration_checked(self, ident: bytes, configuration: Meaning) -> None:
+        """A text was looked at: what it means here, why it cannot be used, or None: this node is not listed."""
+        self._book.configuration_checked(ident, configuration)
+        self._proceed()
+
+    def change_stored(self, ident: bytes, error: str | None) -> None:
+        """A file of the state is durable, or why not."""
+        self._book.change_stored(ident, error)
+        self._proceed()
+
+    def retry_pending(self) -> bool:
+        """Send what found no room, and go on with what waited for the end of synchronization."""
+        self._proceed()
+        return not self._outbox
+
+    # --- the ring
+
+    def configuration_changed(self, change: ConfigurationChanged) -> None:
+        """Nothing: synchronization brings the members."""
+
+    def sync_init(self, transitional: tuple[NodeId, ...], members: tuple[NodeId, ...], ring: RingId) -> None:
+        self._ring = ring
+        self._members = tuple(sorted(members))
+        self._number = 0
+        self._attempt = None
+        self._outbox = []
+        self._proposals.ring_changed()
+        self._checks.enter(ring, self._members)
+        self._synchronization.begin(ring, self._members)
+
+    def sync_process(self) -> bool:
+        return self._book.gone or self._synchronization.process()
+
+    def sync_activate(self) -> None:
+        self._synchronization.finish()
+        self._confirmation.ring_formed()
+        self._settle()
+
+    def sync_abort(self) -> None:
+        """The next round begins anew."""
+
+    def receive(self, function: int, sender: NodeId, message: bytes) -> None:
+        """Act on a message; BadPacket if it is not valid."""
+        decoded = decode_changes(function, message)
+        if sender not in self._members:
+            raise BadPacket("changes sender is no member", f"node {sender}")
+        if decoded.ring != self._ring or self._book.gone:
+            return
+        self._act(sender, decoded)
+        self._proceed()
+
+    def _act(self, sender: NodeId, message: ChangesMessage) -> None:
+        match message:
+            case State():
+                self._synchronization.state_received(sender, message)
+            case Record():
+                self._synchronization.record_received(sender, message)
+            case Propose():
+                self._proposed(sender, message)
+            case Prepared() if self._is_tried(message.number):
+                self._tried.prepared.add(sender)
+            case Rejected() if self._is_tried(message.number):
+                self._tried.reasons[sender] = clipped(message.reason) or "without a reason"
+            case Withdraw() if self._is_tried(message.number) and sender == self._members[0]:
+                self._withdrawn(message)
+            case Commit() if self._is_tried(message.number) and sender == self._members[0]:
+                self._decided()
+            case Confirm() | Revert() if sender == self._members[0]:
+                self._confirmation.decided(message)
+            case Check():
+                self._checks.asked(message)
+            case Checked():
+                self._checks.answered(sender, message)
+            case _:
+                pass
+
+    # --- an attempt
+
+    @property
+    def _tried(self) -> Attempt:
+        assert self._attempt is not None
+        return self._attempt
+
+    def _is_tried(self, number: int) -> bool:
+        return self._attempt is not None and self._attempt.number == number
+
+    def _proposed(self, sender: NodeId, message: Propose) -> None:
+        change = Change.decode(message.data)
+        mine = self._proposals.first if sender == self._host.nodeid else None
+        if mine is not None and mine.change.ident == change.ident:
+            mine.on_its_way = False
+        if not self._may_follow(change):
+            return
+        if mine is not None and mine.change.ident == change.ident:
+            mine.uncertain = True
+        doubt = self._synchronization.doubt
+        firm = doubt is not None and doubt.firm
+        self._synchronization.doubt = None
+        self._synchronization.highest = max(self._synchronization.highest, change.version)
+        self._number += 1
+        self._attempt = Attempt(self._number, change, firm, self._host.now + PATIENCE_S)
+        self._prepare(self._attempt, change)
+
+    def _may_follow(self, change: Change) -> bool:
+        """Whether a proposal is heeded. All members answer alike: it depends on what they agree on only."""
+        ledger, doubt = self._book.ledger, self._synchronization.doubt
+        if self._attempt is not None or change.base_version != ledger.current.version:
+            return False
+        if doubt is not None:
+            return change.ident == doubt.ident
+        in_turn = change.kind == "rollback" if ledger.reverted else ledger.confirmed
+        return in_turn and change.version == self._synchronization.highest + 1
+
+    def _prepare(self, attempt: Attempt, change: Change) -> None:
+        try:
+            listed = lists_node(change.text, self._host.nodeid)
+        except ConfigError as error:
+            self._refuse(attempt, str(error))
+            return
+        if listed:
+            self._book.understand(change, lambda meaning: self._understood(attempt, change, meaning))
+        else:
+            self._accept(attempt)
+
+    def _understood(self, attempt: Attempt, change: Change, meaning: Meaning) -> None:
+        if attempt is not self._attempt or attempt.answered:
+            return
+        if isinstance(meaning, str):
+            self._refuse(attempt, meaning)
+            return
+        if meaning is None:
+            self._accept(attempt)
+            return
+        try:
+            attempt.key_ring = self._around.open_box(change)
+        except BadPacket as error:
+            self._refuse(attempt, f"the new keys cannot be read: {error}")
+            return
+        reason = self._objection(meaning)
+        if meaning.config_version != change.version:
+            reason = f"the text has version {meaning.config_version}, not {change.version}"
+        if reason:
+            self._refuse(attempt, reason)
+            return
+        if attempt.key_ring is not None:
+            self._around.accept_keys(attempt.key_ring)
+        attempt.configuration = meaning
+        self._accept(attempt)
+
+    def _objection(self, meaning: Configuration) -> str:
+        objections = [*self._around.objections(meaning)]
+        votes = problem(self._around.configuration(), meaning, self._members)
+        return clipped("; ".join([*objections, votes] if votes else objections))
+
+    def _refuse(self, attempt: Attempt, reason: str) -> None:
+        attempt.answered = True
+        if attempt.firm:
+            # Others may have it in force already: who cannot have it cannot stay.
+            version = attempt.subject.version
+            self._host.shut_down(f"configuration version {version} cannot be used here: {reason}", status=1)
+        else:
+            self._send(Rejected(self._own_ring, attempt.number, clipped(reason)))
+
+    def _accept(self, attempt: Attempt) -> None:
+        attempt.answered = True
+        place = (self._own_ring.seq, attempt.number, self._members)
+        self._book.accept(Accepted(*place, attempt.firm, attempt.change), lambda e: self._accepted(attempt, e))
+
+    def _accepted(self, attempt: Attempt, error: str | None) -> None:
+        if attempt is not self._attempt:
+            return
+        if error is None:
+            self._send(Prepared(self._own_ring, attempt.number))
+        elif attempt.change is not None and not attempt.firm:
+            self._send(Rejected(self._own_ring, attempt.number, clipped(f"it cannot be stored: {error}")))
+        else:
+            self._host.log("err", f"what was decided cannot be stored, and is tried again: {error}")
+            self._host.set_timer("accept", AGAIN_S, lambda: self._accept_again(attempt))
+
+    def _accept_again(self, attempt: Attempt) -> None:
+        if attempt is self._attempt:
+            self._accept(attempt)
+
+    def _withdrawn(self, message: Withdraw) -> None:
+        attempt = self._tried
+        if attempt.change is None or attempt.firm:
+            return
+        self._number += 1
+        deadline = self._host.now + PATIENCE_S
+        self._attempt = Attempt(
+            self._number, None, False, deadline, attempt.change, clipped(message.reason), attempt.reasons
+        )
+        self._accept(self._attempt)
+
+    def _decided(self) -> None:
+        attempt, self._attempt = self._tried, None
+        change = attempt.subject
+        if attempt.change is None:
+            self._book.refuse(change, attempt.why, attempt.reasons)
+            self._host.log("warning", f"configuration version {change.version} was refused: {_why(attempt)}")
+            self._proposals.settle(change, Outcome(False, reasons=dict(attempt.reasons), why=attempt.why))
+            return
+        self._book.commit(change, attempt.configuration, attempt.key_ring)
+        self._confirmation.activated()
+        by = f" by {clipped(change.who)}" if change.who else ""
+        self._host.log("notice", f"configuration version {change.version}{by} is in force: {clipped(change.what)}")
+        self._proposals.settle(change, Outcome(True, change.version))
+
+    # --- going on
+
+    def _proceed(self) -> None:
+        """Do what can be done now. Callbacks of callers may come back here: once is enough."""
+        if self._proceeding or self._book.gone:
+            return
+        self._proceeding = True
+        try:
+            self._flush()
+            self._checks.look()
+            if self._ring is not None and not self._host.sync_in_progress:
+                self._decide()
+                self._next_proposal()
+            for message in self._confirmation.look(self._ring, self._members, idle=self._attempt is None):
+                self._send(message)
+            self._flush()
+        finally:
+            self._proceeding = False
+        if self._waits:
+            self._host.set_timer(_TICK, TICK_S, self._proceed)
+
+    @property
+    def _waits(self) -> bool:
+        ledger, doubt = self._book.ledger, self._synchronization.doubt
+        settled = ledger.confirmed and self._attempt is None and doubt is None
+        return not settled or bool(self._proposals) or self._checks.waiting or bool(self._outbox)
+
+    def _decide(self) -> None:
+        """The lowest member's part."""
+        attempt = self._attempt
+        if attempt is None or attempt.decision_sent or self._host.nodeid != self._members[0]:
+            return
+        can_be_refused = attempt.change is not None and not attempt.firm
+        if len(attempt.prepared) == len(self._members) and (attempt.change is None or self._around.quorate()):
+            attempt.decision_sent = True
+            self._send(Commit(self._own_ring, attempt.number))
+        elif can_be_refused and (attempt.reasons or self._host.now >= attempt.deadline):
+            attempt.decision_sent = True
+            missing = sorted(set(self._members) - attempt.prepared)
+            late = f"not prepared within {PATIENCE_S:g} s: node {', '.join(map(str, missing))}" if missing else ""
+            why = "" if attempt.reasons else late or "quorum was lost"
+            self._send(Withdraw(self._own_ring, attempt.number, why))
+
+    def _next_proposal(self) -> None:
+        """What was in doubt first, then going back, then this node's own proposals."""
+        if self._attempt is not None:
+            return
+        doubt = self._synchronization.doubt
+        if doubt is not None:
+            if doubt.change is not None and self._leads_doubt(doubt.holders) and not doubt.sent:
+                doubt.sent = self._offer(doubt.change)
+        elif self._book.ledger.reverted:
+            change = self._confirmation.rollback(self._members, self._synchronization.highest + 1)
+            if change is not None:
+                self._offer(change)
+        first = self._proposals.first
+        while first is not None and self._turn_of(first):
+            first = self._proposals.first
+
+    def _leads_doubt(self, holders: tuple[NodeId, ...]) -> bool:
+        return self._host.nodeid == holders[0] and self._around.quorate()
+
+    def _turn_of(self, proposal: Proposal) -> bool:
+        """Send the proposal whose turn it is, or finish it: True if the next one may be looked at."""
+        now, ledger, change = self._host.now, self._book.ledger, proposal.change
+        doubt = self._synchronization.doubt
+        if proposal.on_its_way or (doubt is not None and doubt.ident == change.ident):
+            if now >= proposal.deadline:
+                self._proposals.finish(proposal, Outcome(False, why="nobody knows yet", undecided=True))
+                return True
+            return False
+        if change.base_version != ledger.current.version:
+            why = f"it was made from version {change.base_version}, and {ledger.current.version} is committed now"
+            self._proposals.finish(proposal, Outcome(False, why=why))
+            return True
+        if doubt is not None or not ledger.confirmed or not self._around.quorate():
+            if now < proposal.deadline:
+                return False
+            quorate = self._around.quorate()
+            why = "the version before is not confirmed yet" if quorate else "there is no quorum"
+            self._proposals.finish(proposal, Outcome(False, why=why, quorate=quorate))
+            return True
+        fits = change.version == self._synchronization.highest + 1
+        if not fits and proposal.uncertain:
+            why = "the membership changed meanwhile; look at the history before you try again"
+            self._proposals.finish(proposal, Outcome(False, why=why, undecided=True))
+            return True
+        if not fits:
+            proposal.change = self._fixed(change)
+        if self._offer(proposal.change):
+            proposal.on_its_way = True
+            proposal.deadline = now + DECIDE_S
+        return False
+
+    def _fixed(self, change: Change) -> Change:
+        """The change as the next version. ConfigError, ValueError."""
+        version = self._synchronization.highest + 1
+        return replace(change, version=version, text=with_version(change.text, version), proposer=self._host.nodeid)
+
+    def _offer(self, change: Change) -> bool:
+        if self._outbox:
+            return False
+        self._send(Propose(self._own_ring, change.encode()))
+        return True
+
+    def _settle(self) -> None:
+        """After synchronization: proposals of which others know what became of them."""
+        for proposal in self._proposals.all():
+            entry = self._book.history.outcome(proposal.change.ident)
+            if entry is not None:
+                accepted = entry.outcome not in ("rejected", "aborted")
+                outcome = Outcome(accepted, entry.version if accepted else 0, entry.reasons)
+                self._proposals.finish(proposal, outcome)
+
+    # --- sending
+
+    @property
+    def _own_ring(self) -> RingId:
+        assert self._ring is not None
+        return self._ring
+
+    def _send(self, message: ChangesMessage) -> None:
+        self._outbox.append(message)
+        self._flush()
+
+    def _flush(self) -> None:
+        while self._outbox and not self._host.sync_in_progress and self._multicast(self._outbox[0]):
+            del self._outbox[0]
+
+    def _multicast(self, message: ChangesMessage) -> bool:
+        return self._host.multicast(encode_changes(message), safe=isinstance(message, _SAFE))
+
+    def _examine_text(self, ident: bytes, text: str, then: Callable[[str], None]) -> None:
+        def examined(meaning: Meaning) -> None:
+            then(self._objection(meaning) if isinstance(meaning, Configuration) else meaning or "")
+
+        self._book.examine(ident, text, examined)
+
+
+def _why(attempt: Attempt) -> str:
+    reasons = [f"node {nodeid}: {reason}" for nodeid, reason in sorted(attempt.reasons.items())[:4]]
+    return "; ".join([attempt.why, *reasons] if attempt.why else reasons)
