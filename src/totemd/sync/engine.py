@@ -6,9 +6,9 @@
                                                                               and next service       after the last
     BUILD, PROCESS, BARRIER --transitional--> WAITING: the round is over without a result
 
-All members say which services they have (SERVICE_BUILD); then, service by service of the union in ascending order,
-each member multicasts its state and, when it has, a BARRIER. A member that does not have a service sends just the
-barrier. When the barriers of all are delivered, so are the states of all, on every member: the service is activated.
+All members say which services they have (SERVICE_BUILD); then, service by service of the union in ascending order (the
+replicated configuration first), each member multicasts its state and, when it has, a BARRIER. A member that does not
+have a service sends just the barrier. When the barriers of all are delivered, so are the states of all, on every member: the service is activated.
 
 Everything happens at the delivery of messages, so at the same place of the total order on every member, except that a
 member multicasts its state in its own time: after it has sent the token.
@@ -29,9 +29,8 @@ from totemd.wire.sync import Barrier, ServiceBuild, decode_sync, encode_barrier,
 
 _NAMES: Final = {0: "cmap", 1: "cfg", 2: "cpg", 3: "quorum", 4: "pload", 5: "votequorum", 32: "changes"}
 
-NATIVE_SERVICE_MIN: Final = 32
-"""Services of ours, which real nodes do not have, come first: all members are to have the same configuration before
-they count votes."""
+FIRST_SERVICE: Final = 32
+"""The replicated configuration, which real nodes do not have: members agree on it before they count votes by it."""
 
 
 class _Phase(Enum):
@@ -194,7 +193,7 @@ class SyncEngine:
         if not self._all_received(sender):
             return
         # All members have the same union now, so they cut the same off. Peers list at most 64 different ids.
-        ordered = sorted(self._union, key=lambda ident: (ident < NATIVE_SERVICE_MIN, ident))
+        ordered = sorted(self._union, key=lambda ident: (ident != FIRST_SERVICE, ident))
         self._order = tuple(ordered[:SYNC_SERVICES_MAX])
         if len(self._union) > len(self._order):
             self._log("warning", f"sync: {len(self._union)} services announced, {SYNC_SERVICES_MAX} are synchronized")
