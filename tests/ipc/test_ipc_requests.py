@@ -63,6 +63,8 @@ def test_the_table_has_every_request_of_the_chapter() -> None:
         *("cmap_get", "cmap_set", "cmap_delete", "cmap_list", "cmap_adjust", "cmap_track"),
         *("stats", "kill", "shutdown", "reload"),
         *("cluster_invite", "cluster_remove", "cluster_leave"),
+        *("config_show", "config_history", "config_validate", "config_propose", "config_rollback"),
+        "config_rotate_key",
     }
 
 

@@ -5,7 +5,7 @@ Each group of commands has a function that adds it; what the commands do is in t
 
 import argparse
 
-from totemd.cli import cluster_join_parsers
+from totemd.cli import cluster_config_parsers, cluster_join_parsers
 from totemd.cli.command_line import Commands, add_file_options, number, seconds
 
 _QUORUM_EXIT = "Exit status: 0 quorate, 2 not quorate, 1 error (no daemon ...), 64 wrong usage."
@@ -16,6 +16,7 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     cluster_join_parsers.add(commands, common)
     _add_views(commands)
     _add_quorum(commands)
+    cluster_config_parsers.add(commands, common)
     _add_care(commands)
 
 

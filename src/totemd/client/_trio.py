@@ -22,6 +22,7 @@ import trio
 
 from totemd.client import requests
 from totemd.client._link import Backlog, Link, open_link
+from totemd.client.config_records import ChangeOutcome, ConfigurationVersion, HistoryEntry
 from totemd.client.errors import CannotConnect, ConnectionLost, ProtocolError, Refused, TotemdClientError
 from totemd.client.protocol import EVENT_COST_BYTES, socket_path
 from totemd.client.records import (
@@ -295,6 +296,37 @@ class Client:
     async def cluster_leave(self) -> dict[str, Any]:
         """Take this node out of the cluster for good; its daemon ends: nodeid, name, version."""
         return await self.call(requests.cluster_leave())
+
+    async def config_show(self, version: int | None = None) -> ConfigurationVersion:
+        """The version of the replicated configuration that is in force, or an earlier one that is still kept."""
+        return await self.call(requests.config_show(version))
+
+    async def config_history(self) -> tuple[HistoryEntry, ...]:
+        """The latest changes of the configuration and what became of them, the oldest first."""
+        return await self.call(requests.config_history())
+
+    async def config_validate(self, text: str) -> ChangeOutcome:
+        """Ask every present node whether `text` would do; nothing changes."""
+        return await self.call(requests.config_validate(text))
+
+    async def config_propose(
+        self, text: str, *, base_version: int | None = None, what: str = "", rollback_after_s: int | None = None
+    ) -> ChangeOutcome:
+        """Have `text` become the next version in all the cluster; returns when it is in force here, or refused.
+
+        `base_version`: the version it was made from (None: whatever is in force); without quorum for
+        `rollback_after_s` afterwards (None: 30) nodes go back by themselves where that is safe.
+        """
+        request = requests.config_propose(text, base_version=base_version, what=what, rollback_after_s=rollback_after_s)
+        return await self.call(request)
+
+    async def config_rollback(self, version: int | None = None) -> ChangeOutcome:
+        """Have the text of an earlier version (None: the one before) become the next version."""
+        return await self.call(requests.config_rollback(version))
+
+    async def config_rotate_key(self) -> ChangeOutcome:
+        """Have the ring sealed with a new key, which every node gets with the change; no message is lost."""
+        return await self.call(requests.config_rotate_key())
 
     async def _connected(self) -> Link:
         while self._link is None or self._link.failure is not None:

@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from totemd.client import requests
+from totemd.client.config_records import ChangeOutcome, ConfigurationVersion, HistoryEntry
 from totemd.client.errors import (
     CannotConnect,
     ConnectionLost,
@@ -83,6 +84,9 @@ E = TypeVar("E")
 
 ANSWER_TIMEOUT_S = 10.0
 """How long a call waits for the daemon's answer; a daemon that lives answers within milliseconds."""
+
+CHANGE_TIMEOUT_S = 180.0
+"""The same for changes of the configuration: they wait for their turn, and for all nodes."""
 
 READY_POLL_S = 1.0
 """After try_again: ask again after this even if no "ready" came."""
@@ -222,8 +226,11 @@ class BlockingClient:
         self._socket.close()
         self._failure = self._failure or ConnectionLost("this client was closed")
 
-    def call(self, request: Request[T], subscription: Subscription[Any] | None = None) -> T:
-        """Send any request and wait for its reply."""
+    def call(
+        self, request: Request[T], subscription: Subscription[Any] | None = None, *, timeout_s: float | None = None
+    ) -> T:
+        """Send any request and wait for its reply, for the connection's time or for `timeout_s`."""
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
         if self._failure is not None:
             raise self._failure
         request_id, frame = self._protocol.request(request)
@@ -233,8 +240,8 @@ class BlockingClient:
         self._awaited.add(request_id)
         try:
             self._send(frame)
-            if not self._wait(lambda: request_id in self._replies, self._timeout_s):
-                raise ConnectionLost(f"the daemon did not answer {request.do!r} within {self._timeout_s:g} s")
+            if not self._wait(lambda: request_id in self._replies, timeout_s):
+                raise ConnectionLost(f"the daemon did not answer {request.do!r} within {timeout_s:g} s")
             reply = self._replies.pop(request_id)
             if reply.error is not None:
                 raise reply.error
@@ -360,6 +367,37 @@ class BlockingClient:
     def cluster_leave(self) -> dict[str, Any]:
         """Take this node out of the cluster for good; its daemon ends: nodeid, name, version."""
         return self.call(requests.cluster_leave())
+
+    def config_show(self, version: int | None = None) -> ConfigurationVersion:
+        """The version of the replicated configuration that is in force, or an earlier one that is still kept."""
+        return self.call(requests.config_show(version))
+
+    def config_history(self) -> tuple[HistoryEntry, ...]:
+        """The latest changes of the configuration and what became of them, the oldest first."""
+        return self.call(requests.config_history())
+
+    def config_validate(self, text: str) -> ChangeOutcome:
+        """Ask every present node whether `text` would do; nothing changes."""
+        return self.call(requests.config_validate(text), timeout_s=CHANGE_TIMEOUT_S)
+
+    def config_propose(
+        self, text: str, *, base_version: int | None = None, what: str = "", rollback_after_s: int | None = None
+    ) -> ChangeOutcome:
+        """Have `text` become the next version in all the cluster; returns when it is in force here, or refused.
+
+        `base_version`: the version it was made from (None: whatever is in force); without quorum for
+        `rollback_after_s` afterwards (None: 30) nodes go back by themselves where that is safe.
+        """
+        request = requests.config_propose(text, base_version=base_version, what=what, rollback_after_s=rollback_after_s)
+        return self.call(request, timeout_s=CHANGE_TIMEOUT_S)
+
+    def config_rollback(self, version: int | None = None) -> ChangeOutcome:
+        """Have the text of an earlier version (None: the one before) become the next version."""
+        return self.call(requests.config_rollback(version), timeout_s=CHANGE_TIMEOUT_S)
+
+    def config_rotate_key(self) -> ChangeOutcome:
+        """Have the ring sealed with a new key, which every node gets with the change; no message is lost."""
+        return self.call(requests.config_rotate_key(), timeout_s=CHANGE_TIMEOUT_S)
 
     def wait_closed(self, timeout_s: float) -> ConnectionLost | None:
         """Wait for the daemon to end the connection; its reason, or None after `timeout_s`."""

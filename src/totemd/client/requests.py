@@ -6,7 +6,8 @@ Both faces of the client (trio and blocking) send these same objects, so they ca
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
-from totemd.client import records
+from totemd.client import config_records, records
+from totemd.client.config_records import ChangeOutcome, ConfigurationVersion, HistoryEntry
 from totemd.client.records import CmapValue, GroupInfo, GroupMember, Membership, Node, QuorumStatus, Scalar, Status
 from totemd.ids import NodeId
 
@@ -159,3 +160,35 @@ def cluster_remove(node: str, *, force: bool = False) -> Request[dict[str, Any]]
 def cluster_leave() -> Request[dict[str, Any]]:
     """Take this node out of the cluster for good; its daemon ends: {nodeid, name, version}."""
     return Request("cluster_leave", {}, records.as_map)
+
+
+def config_show(version: int | None = None) -> Request[ConfigurationVersion]:
+    """The version in force, or an earlier one."""
+    return Request("config_show", {"version": version}, config_records.decode_version)
+
+
+def config_history() -> Request[tuple[HistoryEntry, ...]]:
+    return Request("config_history", {}, config_records.decode_history)
+
+
+def config_validate(text: str) -> Request[ChangeOutcome]:
+    """Would this text do, on every node that is present? Nothing changes."""
+    return Request("config_validate", {"text": text}, config_records.decode_outcome)
+
+
+def config_propose(
+    text: str, *, base_version: int | None = None, what: str = "", rollback_after_s: int | None = None
+) -> Request[ChangeOutcome]:
+    """Have `text` become the next version in all the cluster."""
+    arguments = {"text": text, "base_version": base_version, "what": what, "rollback_after_s": rollback_after_s}
+    return Request("config_propose", arguments, config_records.decode_outcome)
+
+
+def config_rollback(version: int | None = None) -> Request[ChangeOutcome]:
+    """Have the text of an earlier version become the next version."""
+    return Request("config_rollback", {"version": version}, config_records.decode_outcome)
+
+
+def config_rotate_key() -> Request[ChangeOutcome]:
+    """Have the ring sealed with a new key."""
+    return Request("config_rotate_key", {}, config_records.decode_outcome)

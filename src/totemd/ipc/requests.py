@@ -6,6 +6,7 @@ from totemd.ipc.arguments import BadRequest, shown, suggestion
 from totemd.ipc.cfg_requests import CFG_REQUESTS
 from totemd.ipc.cluster_requests import CLUSTER_REQUESTS
 from totemd.ipc.cmap_requests import CMAP_REQUESTS
+from totemd.ipc.config_requests import CONFIG_REQUESTS
 from totemd.ipc.group_requests import GROUP_REQUESTS
 from totemd.ipc.node_requests import NODE_REQUESTS
 from totemd.ipc.quorum_requests import QUORUM_REQUESTS
@@ -13,7 +14,15 @@ from totemd.ipc.table import Request
 
 REQUESTS: Final = {
     request.name: request
-    for request in (*NODE_REQUESTS, *QUORUM_REQUESTS, *GROUP_REQUESTS, *CMAP_REQUESTS, *CFG_REQUESTS, *CLUSTER_REQUESTS)
+    for request in (
+        *NODE_REQUESTS,
+        *QUORUM_REQUESTS,
+        *GROUP_REQUESTS,
+        *CMAP_REQUESTS,
+        *CFG_REQUESTS,
+        *CLUSTER_REQUESTS,
+        *CONFIG_REQUESTS,
+    )
 }
 
 

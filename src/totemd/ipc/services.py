@@ -6,6 +6,8 @@ from totemd.errors import Code, ServiceError
 from totemd.ipc.access import AccessPolicy
 from totemd.ipc.backlog import Backlog
 from totemd.ipc.cluster_requests import ClusterPort, NotManaged
+from totemd.ipc.config_requests import ConfigurationPort
+from totemd.ipc.config_requests import NotManaged as ConfigurationNotManaged
 from totemd.ipc.events import DeliverEncoder
 from totemd.ipc.ports import Credentials, NodePort, SharedBuffer, SharedBuffers
 from totemd.services.cfg import Cfg
@@ -50,6 +52,8 @@ class Services:
         """The shell puts its own here."""
         self.cluster: ClusterPort = NotManaged()
         """In a managed cluster the shell puts its own here."""
+        self.replicated: ConfigurationPort = ConfigurationNotManaged()
+        """The same for the configuration."""
         self.backlog = Backlog()
         self.deliver_encoder = DeliverEncoder()
         self.waiting: dict[Session, None] = {}
