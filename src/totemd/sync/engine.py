@@ -8,7 +8,8 @@
 
 All members say which services they have (SERVICE_BUILD); then, service by service of the union in ascending order (the
 replicated configuration first), each member multicasts its state and, when it has, a BARRIER. A member that does not
-have a service sends just the barrier. When the barriers of all are delivered, so are the states of all, on every member: the service is activated.
+have a service sends just the barrier. When the barriers of all are delivered, so are the states of all, on every
+member: the service is activated.
 
 Everything happens at the delivery of messages, so at the same place of the total order on every member, except that a
 member multicasts its state in its own time: after it has sent the token.
