@@ -1,8 +1,8 @@
 """Which tests are run beside each other when there are several worker processes: `make test`, `pytest -n 3`.
 
-Tests with daemons live in real time: they take turns in one lane, as if they were alone. Chaos has a lane of its own,
-for it mostly waits. All others only compute: whoever is free takes the next file, at the lowest priority, so that
-daemons do not wait for it.
+Tests with daemons live in real time, and mostly wait: they are in two lanes, and those of a lane take turns in the
+lane's order. All others only compute: whoever is free takes the next file, at the lowest priority, so that daemons do
+not wait for it.
 """
 
 import os
@@ -11,14 +11,28 @@ from typing import Any, Final
 import pytest
 
 LANES: Final = {
-    "tests/bench/": "real time",
-    "tests/cli/": "real time",
-    "tests/client/": "real time",
-    "tests/integration/": "real time",
-    "tests/shell/": "real time",
-    "tests/chaos/test_chaos.py": "chaos",
+    "daemons": (
+        # These two take all processors, which chaos in the other lane does not mind.
+        "tests/integration/test_flood.py",
+        "tests/integration/test_many_nodes.py",
+        "tests/integration/",
+        "tests/shell/",
+        "tests/client/",
+    ),
+    "beside corosync": (
+        "tests/chaos/test_chaos.py",
+        "tests/integration/test_cfg_beside_corosync.py",
+        "tests/integration/test_cmap_beside_corosync.py",
+        "tests/integration/test_libraries_beside_corosync.py",
+        "tests/integration/test_library_probe.py",
+        "tests/integration/test_pacemaker.py",
+        "tests/integration/test_quorum_device.py",
+        "tests/integration/test_tools_beside_corosync.py",
+        "tests/bench/",
+        "tests/cli/",
+    ),
 }
-"""By the beginning of a test's name. Whatever starts daemons or waits for a clock belongs here."""
+"""Beginnings of tests' names; the longest counts. Whatever starts daemons or waits for a clock belongs here."""
 
 LABS: Final = frozenset({"make_lab", "make_loopback_lab"})
 """Fixtures that start daemons."""
@@ -35,30 +49,37 @@ def is_worker() -> bool:
     return "PYTEST_XDIST_WORKER" in os.environ
 
 
-def lane_of(nodeid: str) -> str | None:
-    """The lane of a test, or None if it only computes."""
-    return next((lane for beginning, lane in LANES.items() if nodeid.startswith(beginning)), None)
+def place_of(nodeid: str) -> tuple[str, int] | None:
+    """The lane of a test and the place in it, or None if it only computes."""
+    places = [
+        (len(beginning), lane, number)
+        for lane, beginnings in LANES.items()
+        for number, beginning in enumerate(beginnings)
+        if nodeid.startswith(beginning)
+    ]
+    return max(places)[1:] if places else None
 
 
 def unit_of(nodeid: str) -> str:
     """What is handed out together with this test: its lane, or its file."""
-    return lane_of(nodeid) or nodeid.partition("::")[0]
+    place = place_of(nodeid)
+    return nodeid.partition("::")[0] if place is None else place[0]
 
 
-def turn(item: pytest.Item) -> int:
-    """What is handed out first. Raises UsageError for a test whose daemons would run beside those of others."""
-    needs_lane = item.get_closest_marker("root") or not LABS.isdisjoint(getattr(item, "fixturenames", ()))
-    if needs_lane and lane_of(item.nodeid) is None:
+def turn(item: pytest.Item) -> tuple[int, int]:
+    """By this tests are sorted. Raises UsageError for a test whose daemons would run beside those of all others."""
+    place = place_of(item.nodeid)
+    if place is not None:
+        return 0, place[1]
+    if item.get_closest_marker("root") or not LABS.isdisjoint(getattr(item, "fixturenames", ())):
         raise pytest.UsageError(f"{item.nodeid} starts daemons: give its directory a lane in tests/lab/lanes.py")
-    if lane_of(item.nodeid) is not None:
-        return 0
-    return 1 if item.nodeid.startswith(LONG) else 2
+    return (1 if item.nodeid.startswith(LONG) else 2), 0
 
 
 def set_priority(item: pytest.Item) -> None:
     """Give this process, and what it starts, the priority of the test that comes. Nobody but root could go back."""
     if is_worker() and os.geteuid() == 0:
-        os.setpriority(os.PRIO_PROCESS, 0, NICE if lane_of(item.nodeid) is None else PRIORITY)
+        os.setpriority(os.PRIO_PROCESS, 0, NICE if place_of(item.nodeid) is None else PRIORITY)
 
 
 def scheduler(config: pytest.Config, log: object) -> Any:
