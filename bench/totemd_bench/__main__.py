@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from totemd_bench import plots, record, report
-from totemd_bench.plan import BASELINE, BIG, CELLS, LIBCPG, QUICK, WORKS, Engine, Options, choose
+from totemd_bench.plan import BASELINE, BIG, CELLS, LIBCPG, QUICK, WORKS, Engine, Options, choose, engine_named
 from totemd_bench.stage import RingError
 from totemd_bench.suite import Results, Suite
 
@@ -35,6 +35,8 @@ examples:
   ... --nodes 3 --work 512@2000,all:512@0                cells by bytes and messages a second (0: as many as it can)
   ... --engine pure=/usr/bin/python3 --engine compiled=/opt/t/bin/python --work rate
                                                          two builds of totemd and corosync in one run
+  ... --engine sealed+totemd=/usr/bin/python3 --python /usr/bin/python3
+                                                         what sealing costs
   ... --json run.json --plots pictures --markdown README.md
   ... --report run.json --markdown README.md             show an earlier run; nothing is measured
 
@@ -98,7 +100,10 @@ def _parser() -> argparse.ArgumentParser:
     who = parser.add_argument_group("who takes part")
     who.add_argument("--python", metavar="PATH", help="interpreter that runs totemd (default: this one)")
     who.add_argument(
-        "--engine", action="append", metavar="LABEL=PATH", help="a totemd by its interpreter; may be repeated"
+        "--engine",
+        action="append",
+        metavar="LABEL=PATH",
+        help="a totemd by its interpreter; may be repeated; sealed+LABEL=PATH (or aes128+LABEL ...): with sealed rings",
     )
     who.add_argument("--without-corosync", action="store_true", help="totemd alone; ratios are to the first one")
     out = parser.add_argument_group("output, besides the tables on stdout")
@@ -155,11 +160,7 @@ def engines(arguments: argparse.Namespace) -> list[Engine]:
     found = [] if arguments.without_corosync else [Engine(BASELINE)]
     if arguments.python or not arguments.engine:
         found.append(Engine("totemd", arguments.python or sys.executable))
-    for text in arguments.engine or ():
-        label, separator, python = text.partition("=")
-        if not separator or not label or not python:
-            raise ValueError(f"--engine {text}: LABEL=PATH is wanted")
-        found.append(Engine(label, python))
+    found += map(engine_named, arguments.engine or ())
     if len({engine.label for engine in found}) != len(found):
         raise ValueError("every engine needs a label of its own")
     return found

@@ -21,6 +21,26 @@ class Engine:
     label: str
     python: str = ""
     """The interpreter that runs totemd; none: corosync."""
+    cipher: str = ""
+    """By which its rings are sealed; none: open, as corosync's."""
+
+
+CIPHERS: Final = ("aes128", "aes192", "aes256", "chacha20")
+SEALED: Final = "sealed"
+"""In front of an engine's label, like a cipher's name: aes256."""
+
+
+def engine_named(text: str) -> Engine:
+    """`LABEL=PATH`; `sealed+LABEL=PATH` or `chacha20+LABEL=PATH`: with sealed rings. Raises ValueError."""
+    label, _, python = text.partition("=")
+    if not label or not python:
+        raise ValueError(f"--engine {text}: LABEL=PATH is wanted")
+    first, plus, _ = label.partition("+")
+    if not plus:
+        return Engine(label, python)
+    if first not in (SEALED, *CIPHERS):
+        raise ValueError(f"--engine {text}: what stands before + is {SEALED} or a cipher ({', '.join(CIPHERS)})")
+    return Engine(label, python, "aes256" if first == SEALED else first)
 
 
 @dataclass(frozen=True)

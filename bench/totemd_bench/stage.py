@@ -109,7 +109,18 @@ class Ring:
             )
             node = self.nodes[-1]
             log = str(home / "corosync.log")
-            node.conf.write_text(corosync_conf(stage.members, stage.settings, str(node.state), log))
+            node.conf.write_text(corosync_conf(stage.members, self._settings(), str(node.state), log))
+
+    def _settings(self) -> RingSettings:
+        """The stage's, and how the ring is sealed."""
+        if not self.engine.cipher:
+            return self.stage.settings
+        key = self.directory / "key"
+        if not key.exists():
+            key.write_bytes(os.urandom(128))
+            key.chmod(0o600)
+        totem = {**self.stage.settings.totem, "crypto_cipher": self.engine.cipher, "keyfile": str(key)}
+        return replace(self.stage.settings, totem=totem)
 
     def start(self, *, at_once: bool) -> int:
         """Start all daemons; real ones not all at once, unless that is wanted. Gives the first start's time, ns."""

@@ -38,7 +38,16 @@ def test_engines_are_corosync_and_those_that_are_named() -> None:
     assert [engine.label for engine in options("--without-corosync").engines] == ["totemd"]
 
 
-@pytest.mark.parametrize("words", [["--engine", "x"], ["--engine", "corosync=/a"], ["--rounds", "0"], ["--idle", "0"]])
+def test_engines_may_be_sealed() -> None:
+    named = options("--engine", "t=/a", "--engine", "sealed+t=/a", "--engine", "chacha20+t=/a").engines[1:]
+    found = [(engine.label, engine.python, engine.cipher) for engine in named]
+    assert found == [("t", "/a", ""), ("sealed+t", "/a", "aes256"), ("chacha20+t", "/a", "chacha20")]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--engine", "x"], ["--engine", "rot13+x=/a"], ["--engine", "corosync=/a"], ["--rounds", "0"], ["--idle", "0"]],
+)
 def test_what_makes_no_sense_is_refused(words: list[str]) -> None:
     with pytest.raises(ValueError, match=r"wanted|own|positive"):
         options(*words)
