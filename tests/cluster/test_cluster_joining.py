@@ -1,0 +1,234 @@
+"""Joining: both sides together, whatever is lost or dies on the way (R06), and who is refused before (R07)."""
+
+from dataclasses import replace
+
+import pytest
+
+from joining_world import KEYS, Conversation, Cut, Disk, World, identity, listed
+from totemd.cluster.change import Change
+from totemd.cluster.completing import Completing
+from totemd.cluster.join_messages import Hello, Refused, Report, Stored
+from totemd.cluster.joining import PATIENCE_S, Fail, Finish, Joiner, Propose, Send, Sponsor, joining_votes
+from totemd.cluster.nodelist_text import add_node, remove_node
+from totemd.cluster.ticket import Ticket
+
+
+def joiner(ticket: Ticket, number: int = 2, *, votes: int = 1, nodeid: int | None = None) -> Joiner:
+    node = listed(number)
+    return Joiner(ticket, identity(number), name=node.name, address=node.address, votes=votes, nodeid=nodeid)
+
+
+def conversation(world: World, ticket: Ticket, number: int = 2, **more: int) -> Conversation:
+    return Conversation(world, joiner(ticket, number, **more), Disk())
+
+
+def refusal(talk: Conversation) -> Fail:
+    before = talk.world.text
+    outcome = talk.run()
+    assert isinstance(outcome, Fail)
+    assert talk.world.text == before
+    return outcome
+
+
+def test_a_join_from_end_to_end() -> None:
+    world = World()
+    talk = conversation(world, world.issue(), votes=3)
+    assert talk.run() == Finish(2, PATIENCE_S)
+    node = world.configuration.node(2)
+    assert node is not None
+    assert (node.name, node.quorum_votes, joining_votes(world.configuration, node)) == ("n2", 0, 3)
+    assert talk.disk.reservation is not None
+    assert talk.disk.reservation.keys == KEYS
+    assert Change.decode(talk.disk.reservation.record).text == world.text
+    assert world.changes == ["join"]
+
+
+def test_counted_once_it_is_a_member() -> None:
+    world = World()
+    conversation(world, world.issue(), votes=3).run()
+    completing = Completing(1)
+    completing.update(world.configuration, (1, 2), True, 10.0)
+    due = completing.decide(10.0)
+    assert due is not None
+    assert due.kind == "count"
+    world.commit(due.kind, due.edit(world.text))
+    node = world.configuration.node(2)
+    assert node is not None
+    assert (node.quorum_votes, joining_votes(world.configuration, node)) == (3, None)
+    completing.update(world.configuration, (1, 2), True, 20.0)
+    assert completing.decide(20.0) is None
+
+
+def steps_of_a_join() -> int:
+    world = World()
+    talk = conversation(world, world.issue())
+    talk.run()
+    return talk.steps
+
+
+@pytest.mark.parametrize("step", range(steps_of_a_join()))
+@pytest.mark.parametrize("dies", ["joiner", "member", "both", "connection"])
+def test_r06_cut_at_every_step_then_tried_again(step: int, dies: str) -> None:
+    """The cluster keeps its quorum, and a retry with the same ticket succeeds, whoever died when."""
+    world = World()
+    ticket = world.issue()
+    talk = conversation(world, ticket)
+    talk.cut_at = step
+    with pytest.raises(Cut):
+        talk.run()
+    assert world.configuration.quorum.expected_votes == 1
+    if dies in ("joiner", "connection"):
+        # The member notices; a dead one does not.
+        for action in talk.sponsor.disconnected():
+            assert isinstance(action, Propose)
+            world.carry(talk.sponsor, action.kind)
+    else:
+        world.restart()
+    again = Conversation(world, joiner(ticket), talk.disk)
+    assert again.run() == Finish(2, PATIENCE_S)
+    assert [node.nodeid for node in world.configuration.nodes] == [1, 2]
+    assert world.configuration.quorum.expected_votes == 1
+    assert world.configuration.removed == ()
+    assert again.disk.reservation is not None
+    assert Change.decode(again.disk.reservation.record).text == world.text
+
+
+@pytest.mark.parametrize("step", range(steps_of_a_join()))
+def test_r06_cut_and_never_tried_again_leaves_nothing(step: int) -> None:
+    world = World()
+    before = world.configuration
+    talk = conversation(world, world.issue())
+    talk.cut_at = step
+    with pytest.raises(Cut):
+        talk.run()
+    world.restart()
+    completing = Completing(1)
+    completing.update(world.configuration, (1,), True, 0.0)
+    assert completing.decide(PATIENCE_S - 1) is None
+    due = completing.decide(PATIENCE_S + 0.0)
+    if due is not None:
+        assert due.kind == "abort-join"
+        world.commit(due.kind, due.edit(world.text))
+    assert (world.configuration.nodes, world.configuration.removed) == (before.nodes, before.removed)
+    # Its ticket is as new for the same node.
+    assert isinstance(conversation(world, world.issue(2)).run(), Finish)
+
+
+def test_a_ticket_is_for_one_node() -> None:
+    world = World()
+    ticket = world.issue()
+    conversation(world, ticket).run()
+    assert refusal(conversation(world, ticket, 3)).code == "used"
+    # The same node may come again, and is told the same.
+    assert conversation(world, ticket).run() == Finish(2, PATIENCE_S)
+    assert world.changes == ["join"]
+
+
+def test_tickets_that_are_refused() -> None:
+    world = World()
+    expired, stranger = world.issue(1, ttl_s=0), Ticket((), bytes(32), b"s" * 32, "sea", 1)
+    named, other = world.issue(2, node_name="N7"), replace(world.issue(3), cluster="lake")
+    assert refusal(conversation(world, expired)).code == "expired"
+    assert refusal(conversation(world, stranger)).code == "ticket"
+    assert refusal(conversation(world, named)).code == "name"
+    assert refusal(conversation(world, other)).code == "cluster"
+    assert isinstance(conversation(world, named, 7).run(), Finish)
+
+
+def test_no_quorum() -> None:
+    world = World(quorate=False)
+    assert refusal(conversation(world, world.issue())).code == "no_quorum"
+
+
+def test_unreachable_changes_nothing() -> None:
+    world = World()
+    before = world.text
+    talk = Conversation(world, joiner(world.issue()), Disk(), problems=("no way",))
+    assert talk.run() == Fail("unreachable", ("no way",))
+    assert world.text == before
+
+
+def test_a_rejected_change_is_told() -> None:
+    world = World(refuses="n1: no")
+    assert refusal(conversation(world, world.issue())) == Fail("rejected", ("n1: no",))
+
+
+def test_ids_are_the_lowest_never_used() -> None:
+    world = World()
+    world.text = remove_node(add_node(add_node(world.text, listed(2)), listed(4)), 2, 9)
+    assert conversation(world, world.issue(), 5).run() == Finish(3, PATIENCE_S)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"name": "N1"}, "the name"),
+        ({"address": "192.0.2.1"}, "the address"),
+        ({"uuid": identity(1).uuid}, "uuid"),
+        ({"public_key": identity(1).public_key}, "public key"),
+        ({"nodeid": 1}, "node id 1"),
+        ({"nodeid": 9}, "removed node"),
+        ({"uuid": identity(9).uuid}, "was removed as node 9"),
+        ({"address": "2001:db8::2"}, "IPv4"),
+        ({"address": "127.0.0.2"}, "loopback"),
+        ({"name": "n1\n}"}, "is no node name"),
+    ],
+)
+def test_r07_duplicates_are_refused_before_anything_changes(change: dict[str, object], told: str) -> None:
+    world = World()
+    world.text = remove_node(add_node(world.text, listed(9)), 9, 2)
+    before = world.text
+    ticket = world.issue()
+    two = listed(2)
+    hello = Hello(1, ticket.secret, "sea", two.name, two.uuid, two.public_key, two.address, 1, None)
+    sponsor = Sponsor(world, world.tickets, lambda: 1_000_000)
+    [answer, _] = sponsor.receive(replace(hello, **change))  # type: ignore[arg-type] # the field's own type
+    assert isinstance(answer, Send)
+    assert isinstance(answer.message, Refused)
+    assert told in " ".join(answer.message.reasons)
+    assert world.text == before
+    # Nothing is remembered of it: the right node can come with the ticket.
+    assert isinstance(conversation(world, ticket).run(), Finish)
+
+
+def test_what_comes_out_of_turn_ends_the_conversation() -> None:
+    world = World()
+    for first in (Report(()), Stored()):
+        sponsor = Sponsor(world, world.tickets, lambda: 1_000_000)
+        [answer, _] = sponsor.receive(first)
+        assert isinstance(answer, Send)
+        assert isinstance(answer.message, Refused)
+        assert answer.message.code == "protocol"
+        assert not sponsor.authenticated
+
+
+def test_two_that_join_at_once_get_two_ids() -> None:
+    world = World()
+    one, two = conversation(world, world.issue(1), 2), conversation(world, world.issue(2), 3)
+    one.cut_at = 4  # behind its report's probes, before its change
+    with pytest.raises(Cut):
+        one.run()
+    assert two.run() == Finish(2, PATIENCE_S)
+    assert conversation(world, world.issue(3), 2).run() == Finish(3, PATIENCE_S)
+    assert {node.name for node in world.configuration.nodes} == {"n1", "n2", "n3"}
+
+
+def test_only_the_lowest_counted_member_completes() -> None:
+    world = World()
+    world.text = add_node(add_node(world.text, listed(2)), listed(3, votes=0, joining=1))
+    configuration = world.configuration
+    deciders = []
+    for me in (1, 2, 3):
+        completing = Completing(me)
+        completing.update(configuration, (1, 2, 3), True, 0.0)
+        deciders.append(completing.decide(0.0) is not None)
+    assert deciders == [True, False, False]
+    # Without 1 it is 2's turn; a component without quorum does nothing.
+    completing = Completing(2)
+    completing.update(configuration, (2, 3), False, 0.0)
+    assert completing.decide(0.0) is None
+    completing.update(configuration, (2, 3), True, 0.0)
+    assert completing.decide(0.0) is not None
+    # Not twice at once, but again when nothing came of it.
+    assert completing.decide(0.5) is None
+    assert completing.decide(1.5) is not None
