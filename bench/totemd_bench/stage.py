@@ -42,7 +42,8 @@ class BenchTotemd(TotemdNode):
 
     def __init__(self, member: Member, place: Namespace, directory: Path, python: str) -> None:
         super().__init__(member, place, directory)
-        self._python = python
+        # A place begins in its own root. A link must stay one: by it the interpreter finds its environment.
+        self._python = str(Path(python).absolute()) if "/" in python else python
 
     def _argv(self) -> list[str]:
         return [self._python, *super()._argv()[1:]]
