@@ -283,7 +283,9 @@ async def open_link(path: str, name: str, backlog: Backlog) -> Link:
 
 
 async def _hello(stream: trio.SocketStream, protocol: ClientProtocol) -> Welcome:
-    await stream.send_all(protocol.hello())
+    with suppress(trio.BrokenResourceError):
+        # Who is refused is told why and cut off without being heard.
+        await stream.send_all(protocol.hello())
     while True:
         incoming = protocol.take()
         if isinstance(incoming, Welcome):

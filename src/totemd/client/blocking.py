@@ -207,7 +207,9 @@ class BlockingClient:
         self._refused: Refused | None = None
         """Why a post was refused, until somebody is told."""
         self._failure: TotemdClientError | None = None
-        self._socket.sendall(protocol.hello())
+        with suppress(BrokenPipeError):
+            # Who is refused is told why and cut off without being heard.
+            self._socket.sendall(protocol.hello())
         if not self._wait(lambda: protocol.welcome is not None, timeout_s):
             raise TimeoutError
         assert protocol.welcome is not None
