@@ -118,6 +118,7 @@ Exit status: 0 nothing is wrong, 1 something is, 64 wrong usage.""",
     doctor.add_argument("--seconds", metavar="S", type=seconds, default=4.0, help="listen for others (default: 4)")
     doctor.add_argument("--port", metavar="P", type=number(1, "port"), help="of the probes (default: the ring's + 10)")
     doctor.add_argument("--node", metavar="NODE", help="which nodelist entry this is, if it cannot be told")
+    doctor.add_argument("--keyfile", metavar="FILE", help="the key, if the daemon has it from its option --keyfile")
     add_file_options(doctor)
     separate = commands.add(
         "separate",
