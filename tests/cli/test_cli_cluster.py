@@ -12,6 +12,7 @@ import pytest
 
 from fake_daemon import STATUS, FakeConnection, FakeDaemon, FakeRefusal, Frame
 from totemd.cli import cluster_status, ctl
+from totemd.cli.command_line import Parser
 from totemd.client.records import decode_status
 
 Run = Callable[..., int]
@@ -401,7 +402,7 @@ def test_every_command_has_a_function() -> None:
             assert callable(getattr(import_module(f"totemd.cli.{module}"), function)), words
 
 
-def walk(parser: ctl.Parser, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], ctl.Parser]]:
+def walk(parser: Parser, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Parser]]:
     yield words, parser
     for action in parser._actions:
         if isinstance(action.choices, dict):
