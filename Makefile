@@ -11,8 +11,13 @@ MIXED ?=
 SEED ?=
 CHAOS_ARGS ?=
 BENCH_ARGS ?=
+IMAGE ?=
+BASE ?=
+COMPILE ?=
+IMAGE_TOOL ?=
+IMAGE_ARGS ?=
 
-.PHONY: help demo test lint compiled bench fuzz chaos clean
+.PHONY: help demo test lint compiled bench fuzz chaos image image-test clean
 
 help:
 	@echo "make demo    three daemons on this machine: one order, a crash, quorum lost and healed (no root)"
@@ -22,6 +27,8 @@ help:
 	@echo "make chaos   faults on five real daemons (root); SECONDS=60 of faults, MIXED=1 with real corosync, SEED= to repeat"
 	@echo "make bench   totemd beside corosync, all in one run (root); BENCH_ARGS=--quick in 5 minutes, BENCH_ARGS=--help"
 	@echo "make compiled the hot modules compiled (C compiler), in .venv-compiled; to be measured beside the plain form"
+	@echo "make image   an image for containers, by docker, podman or buildah; BASE= to build on another Debian (docs/service.md)"
+	@echo "make image-test  three containers of that image as a cluster (root, buildah)"
 	@echo "make clean   remove what the above made"
 
 $(VENV)/installed: pyproject.toml
@@ -66,6 +73,14 @@ compiled: .venv-compiled/installed
 
 bench: $(VENV)/bench-installed
 	PYTHONPATH=tests/lab:bench $(BIN)/python -m totemd_bench $(BENCH_ARGS)
+
+export IMAGE BASE COMPILE IMAGE_TOOL IMAGE_ARGS
+
+image:
+	packaging/image/build
+
+image-test: $(VENV)/installed
+	PYTHONPATH=tests/lab $(BIN)/python packaging/image/try_cluster.py
 
 clean:
 	rm -rf $(VENV) .venv-compiled .mypy_cache .pytest_cache .ruff_cache .hypothesis

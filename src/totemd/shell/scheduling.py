@@ -21,8 +21,8 @@ def raise_priority(settings: SystemSettings) -> str | None:
     except OSError as error:
         _be_nice(NICE_BEST)
         return (
-            f"no real-time scheduling ({error.strerror}): on a busy machine the token may be late; run as root or give "
-            "CAP_SYS_NICE, or say system.sched_rr: no"
+            f"no real-time scheduling ({error.strerror}): on a busy machine the token may be late; run as root, raise "
+            "the limit (systemd: LimitRTPRIO=99) or give CAP_SYS_NICE, or say system.sched_rr: no"
         )
     return None
 

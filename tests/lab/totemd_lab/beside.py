@@ -11,10 +11,11 @@ import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from totemd_lab.configuration import RingSettings
 from totemd_lab.nodes import Node
-from totemd_lab.places import LabError, run
+from totemd_lab.places import LabError, Place, run
 from totemd_lab.ring import SLOWNESS, Lab, wait_until
 from totemd_lab.upstream import ATTEMPTS, aborted
 
@@ -151,10 +152,17 @@ def tool(node: Node, argv: Sequence[str], text_in: str = "", timeout_s: float = 
     return Output(result.returncode, result.stdout, result.stderr)
 
 
+class Located(Protocol):
+    """What commands can be run beside."""
+
+    @property
+    def place(self) -> Place: ...
+
+
 class Watch:
     """A command that goes on printing until it is ended; it can be given lines to read."""
 
-    def __init__(self, node: Node, argv: Sequence[str], output: Path, *, errors: bool = True) -> None:
+    def __init__(self, node: Located, argv: Sequence[str], output: Path, *, errors: bool = True) -> None:
         self._output = output
         with output.open("wb") as file:
             self._popen = subprocess.Popen(

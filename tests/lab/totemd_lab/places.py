@@ -35,6 +35,12 @@ class Place(Protocol):
         """End the place. Idempotent."""
 
 
+class Plugged(Place, Protocol):
+    """A place with a network of its own, which a cable can be put into."""
+
+    pid: int
+
+
 class Machine:
     """The machine's own namespaces: for nodes on 127.0.0.0/8, which need no privilege."""
 
@@ -82,7 +88,7 @@ class Bridge:
         self._ip("link set br0 up")
         self._ports = 0
 
-    def attach(self, place: Namespace, address: str) -> None:
+    def attach(self, place: "Plugged", address: str) -> None:
         """Give `place` an interface with `address` ("10.78.0.1/16")."""
         self._ports += 1
         port = f"p{self._ports}"

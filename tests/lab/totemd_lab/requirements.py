@@ -28,6 +28,12 @@ def _missing(item: pytest.Item) -> str | None:
         for tool in ("ip", "nft", "nsenter", "unshare", "setpriv"):
             if shutil.which(tool) is None:
                 return f"needs {tool} (packages iproute2, nftables, util-linux)"
+    if item.get_closest_marker("systemd") is not None:
+        # It runs in namespaces; what this machine was booted with does not matter.
+        if not Path("/lib/systemd/systemd").exists() or shutil.which("systemd-sysusers") is None:
+            return "needs the package systemd"
+        if " cgroup2 " not in Path("/proc/self/mounts").read_text():
+            return "needs a cgroup2 hierarchy"
     if item.get_closest_marker("corosync") is not None:
         if shutil.which("corosync") is None:
             return "needs Debian's corosync"
