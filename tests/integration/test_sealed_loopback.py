@@ -1,6 +1,7 @@
 """Sealed rings of real daemons on this machine's loopback: they form, survive, and keep strangers out."""
 
 import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def sealing(node: Node) -> dict[str, int]:
 
 @pytest.mark.parametrize(
     ("transport", "totem"),
-    [("udp", {"secauth": "on"}), ("udpu", {"crypto_cipher": "chacha20"}), ("udpu", {"crypto_cipher": "aes128"})],
+    [("udp", {"secauth": "on"}), ("udpu", {"crypto_cipher": "chacha20"})],
 )
 def test_life_of_a_sealed_ring(
     make_loopback_lab: LabMaker, tmp_path: Path, transport: str, totem: dict[str, str]
@@ -60,22 +61,28 @@ def test_life_of_a_sealed_ring(
     assert "Traceback" not in "".join(node.log_text(whole=True) for node in lab.nodes)
 
 
-def test_a_wrong_key_sees_no_ring_and_says_so_in_one_line(make_loopback_lab: LabMaker, tmp_path: Path) -> None:
+def test_what_separates_nodes_is_said_in_one_line(make_loopback_lab: LabMaker, tmp_path: Path) -> None:
+    """One has another key, one has no seal, and the ring of the others is what it was."""
     common = settings(tmp_path / "key")
-    lab = make_loopback_lab("TTT", common)
-    alone = lab.node(3)
+    lab = make_loopback_lab("TTTT", common)
+    ring, other_key, no_seal = lab.nodes[:2], lab.node(3), lab.node(4)
     write_key(tmp_path / "other")
-    lab.configure(alone, replace(lab.settings, totem={**common.totem, "keyfile": str(tmp_path / "other")}))
-    lab.start(lab.nodes[:2])
-    before = lab.wait_formed(lab.nodes[:2])
-    lab.start([alone])
-    assert lab.wait_formed([alone]).members == (3,)
-    assert wait_until(lambda: "no ring here" in alone.log_text(), 15)
-    (line,) = [line for line in alone.log_text().splitlines() if " SEAL" in line or "no ring here" in line]
-    assert "under a key that this node does not have" in line
+    lab.configure(other_key, replace(lab.settings, totem={**common.totem, "keyfile": str(tmp_path / "other")}))
+    lab.configure(no_seal, replace(lab.settings, totem={}))
+    lab.start(ring)
+    before = lab.wait_formed(ring)
+    lab.start([other_key])
+    assert lab.wait_formed([other_key]).members == (3,)
+    assert wait_until(lambda: "no ring here" in other_key.log_text(), 15)
+    (line,) = [line for line in other_key.log_text().splitlines() if "no ring here" in line]
+    assert "datagrams under a key that this node does not have" in line
     assert str(tmp_path / "other") in line
-    assert sealing(alone)["unknown key"] > 0
-    assert lab.wait_formed(lab.nodes[:2]) == before
+    assert sealing(other_key)["unknown key"] > 0
+    lab.start([no_seal])
+    assert lab.wait_formed([no_seal]).members == (4,)
+    assert wait_until(lambda: "sealed, but the ring is open here" in no_seal.log_text(), 10)
+    assert wait_until(lambda: sealing(other_key).get("not sealed", 0) > 0, 10)
+    assert lab.wait_formed(ring) == before
 
 
 def test_an_open_ring_says_so_once_and_a_sealed_one_does_not(make_loopback_lab: LabMaker, tmp_path: Path) -> None:
@@ -109,13 +116,48 @@ def test_a_key_that_others_can_read_is_warned_of(make_loopback_lab: LabMaker, tm
     assert f"chmod 600 {tmp_path / 'key'}" in lab.node(1).log_text()
 
 
-def test_open_and_sealed_nodes_tell_what_separates_them(make_loopback_lab: LabMaker, tmp_path: Path) -> None:
-    common = settings(tmp_path / "key")
-    lab = make_loopback_lab("TT", common)
-    is_open, is_sealed = lab.nodes
-    lab.configure(is_open, replace(lab.settings, totem={}))
+REMOVED = "removed {\n node {\n nodeid: 3\n name: n3\n version: 7\n }\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("transport", "more", "word"), [("udpu", "", "unlisted"), ("udp", REMOVED, "removed")], ids=["unlisted", "removed"]
+)
+def test_who_does_not_belong_is_told_why_and_changes_nothing(
+    make_loopback_lab: LabMaker, tmp_path: Path, transport: str, more: str, word: str
+) -> None:
+    """The others' nodelist lacks the third node, or has a tombstone for it; its own file is the old one."""
+    lab = make_loopback_lab("TTT", settings(tmp_path / "key", transport))
+    others, stranger = lab.nodes[:2], lab.node(3)
+    everybody, lab.members = lab.members, lab.members[:2]
+    for node in others:
+        lab.configure(node, lab.settings)
+        node.conf.write_text(node.conf.read_text() + more)
+    lab.members = everybody
+    lab.start(others)
+    before = lab.wait_formed(others)
+    lab.start([stranger])
+    assert wait_until(lambda: f"refuses this node ({word})" in stranger.log_text(), 10), stranger.log_text()
+    assert lab.wait_formed([stranger]).members == (3,)
+    with connect(others[0]) as one, one.join("g") as here, connect(others[1]) as two, two.join("g") as there:
+        wait_members(here, 2)
+        there.multicast(b"still here")
+        assert [message.data for message in deliveries(here, 1, 5.0)] == [b"still here"]
+    assert lab.wait_formed(others) == before
+    for node in others:
+        (line,) = [line for line in node.log_text().splitlines() if "is refused" in line]
+        assert f"node 3 (n3) is refused ({word})" in line
+        assert sealing(node)[f"refused: {word}"] >= 1
+
+
+def test_a_node_that_is_taken_out_is_not_heard_any_more(make_loopback_lab: LabMaker, tmp_path: Path) -> None:
+    lab = make_loopback_lab("TTT", settings(tmp_path / "key"))
     lab.start()
-    assert wait_until(lambda: "datagrams that are not sealed" in is_sealed.log_text(), 15)
-    assert "sealed, but the ring is open here" in is_open.log_text()
-    for node in lab.nodes:
-        assert lab.wait_formed([node]).members == (node.nodeid,)
+    lab.wait_formed()
+    everybody, lab.members = lab.members, lab.members[:2]
+    for node in lab.nodes[:2]:
+        lab.configure(node, lab.settings)
+        os.kill(node.pid, signal.SIGHUP)
+    lab.members = everybody
+    assert lab.wait_formed(lab.nodes[:2]).quorate
+    assert lab.wait_formed([lab.node(3)]).members == (3,)
+    assert wait_until(lambda: "refuses this node (unlisted)" in lab.node(3).log_text(), 10)
