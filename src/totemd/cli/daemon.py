@@ -7,14 +7,19 @@ import pwd
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from totemd import __version__
 from totemd.cli.deferred import defer
 from totemd.config import Configuration, load
 from totemd.errors import ConfigError, MachineError, OperatorError
+
+if TYPE_CHECKING:
+    from totemd.cluster.change import Change
+    from totemd.shell.managed import Managed
 
 DEFAULT_FILE: Final = "/etc/corosync/corosync.conf"
 DEFAULT_STATE_DIR: Final = "/var/lib/totemd"
@@ -59,22 +64,86 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     try:
-        configuration = read_configuration(options.config, options.node, keyfile=options.keyfile)
-        doubts = [*map(str, configuration.warnings), *(_check_key(configuration) if options.test else ())]
+        if options.test:
+            return _test(options)
+        configuration, committed = _in_force(options)
     except (OperatorError, MachineError) as error:
         print(f"totemd: {error}", file=sys.stderr)
         return EXIT_ERROR
-    if options.test:
-        for doubt in doubts:
-            print(f"totemd: warning: {doubt}", file=sys.stderr)
-        local = configuration.local
-        print(
-            f"{configuration.file} is valid: {len(configuration.nodes)} nodes, this is node {local.nodeid} "
-            f"({local.name or local.address}), transport {configuration.transport.kind.value}, "
-            f"{'open' if configuration.seal is None else f'sealed by {configuration.seal.suite}'}"
+    return _serve(configuration, committed, options)
+
+
+def _test(options: argparse.Namespace) -> int:
+    configuration = read_configuration(options.config, options.node, keyfile=options.keyfile)
+    for doubt in (
+        *map(str, configuration.warnings),
+        *_check_key(configuration),
+        *_check_version(configuration, options),
+    ):
+        print(f"totemd: warning: {doubt}", file=sys.stderr)
+    local = configuration.local
+    print(
+        f"{configuration.file} is valid: {len(configuration.nodes)} nodes, this is node {local.nodeid} "
+        f"({local.name or local.address}), transport {configuration.transport.kind.value}, "
+        f"{'open' if configuration.seal is None else f'sealed by {configuration.seal.suite}'}"
+    )
+    return EXIT_OK
+
+
+def _in_force(options: argparse.Namespace) -> "tuple[Configuration, Change | None]":
+    """What to serve with: the file's configuration or, in a managed cluster, that of the committed version, whatever
+    the file says. ConfigError, MachineError."""
+    configuration: Configuration | None = None
+    problem: OperatorError | MachineError | None = None
+    try:
+        configuration = read_configuration(options.config, options.node, keyfile=options.keyfile)
+    except (OperatorError, MachineError) as error:
+        problem = error
+    committed = _committed(_state_dir(options, configuration))
+    if committed is None:
+        if configuration is None:
+            assert problem is not None
+            raise problem
+        return configuration, None
+    in_force = read_configuration(options.config, options.node, keyfile=options.keyfile, text=committed.text)
+    cluster_id = None if configuration is None else configuration.cluster_id
+    if cluster_id not in (None, in_force.cluster_id):
+        raise ConfigError(
+            f"this is the configuration of another cluster than the one that {_state_dir(options, configuration)} "
+            f"belongs to, {in_force.cluster_name}; put that away (totemctl cluster separate), or restore the file",
+            file=options.config,
         )
-        return EXIT_OK
-    return _serve(configuration, options)
+    return in_force, committed
+
+
+def _state_dir(options: argparse.Namespace, configuration: Configuration | None) -> Path:
+    if options.state_dir is not None:
+        return Path(options.state_dir)
+    written = None if configuration is None else configuration.system.state_dir
+    return Path(written or DEFAULT_STATE_DIR)
+
+
+def _committed(state_dir: Path) -> "Change | None":
+    """The version in force of a managed cluster's configuration, as this machine knows it."""
+    # Looked for by hand: most of what reads it is of no use elsewhere, and would be imported for nothing.
+    if not (state_dir / "changes" / "committed").exists():
+        return None
+    from totemd.shell.configuration_files import committed_change
+
+    return committed_change(state_dir)
+
+
+def _check_version(configuration: Configuration, options: argparse.Namespace) -> list[str]:
+    """Whether the file says what is in force."""
+    committed = _committed(_state_dir(options, configuration))
+    if committed is None:
+        return []
+    from totemd.cluster.text import digest
+
+    if digest(_read_text(Path(options.config))) == digest(committed.text):
+        return []
+    text = f"says something else than version {committed.version} of the cluster's configuration, which is in force"
+    return [f"{options.config} {text}; totemctl cluster config diff shows it, config apply proposes it"]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -105,16 +174,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def read_configuration(
-    path: str, node: str | None, more_addresses: tuple[str, ...] = (), keyfile: str | None = None
+    path: str,
+    node: str | None,
+    more_addresses: tuple[str, ...] = (),
+    keyfile: str | None = None,
+    text: str | None = None,
 ) -> Configuration:
     """Read and check the file. ConfigError or MachineError say what is wrong and what to do.
 
     `more_addresses` count as this machine's: a running node stays who it is while its interface is down. `keyfile` is
-    this node's own, instead of the file's.
+    this node's own, instead of the file's. `text` is read instead of what the file has.
     """
     file = Path(path)
     try:
-        text = _read_text(file)
+        text = _read_text(file) if text is None else text
     except OSError as error:
         raise MachineError(
             f"cannot read the configuration {path}: {error.strerror}; choose one with -c FILE"
@@ -198,29 +271,33 @@ def _read_uidgid_files(directory: Path) -> dict[str, str]:
     return files
 
 
-def _serve(configuration: Configuration, options: argparse.Namespace) -> int:
+def _serve(configuration: Configuration, committed: "Change | None", options: argparse.Namespace) -> int:
     defer("ssl", "hmac")
     import trio
 
     from totemd.shell.daemon import Daemon
     from totemd.shell.logs import Logger
 
-    state_dir = options.state_dir or Path(configuration.system.state_dir or DEFAULT_STATE_DIR)
+    state_dir = _state_dir(options, configuration)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     os.umask(0o022)
     logger = Logger(configuration.logging)
+    nodeid, address = configuration.local.nodeid, configuration.local.address
+
+    def read(text: str | None = None) -> Configuration:
+        return read_configuration(options.config, str(nodeid), (address,), options.keyfile, text)
+
     try:
+        managed = None
+        if configuration.cluster_id is not None:
+            managed = _managed(configuration, committed, options, state_dir, read)
         daemon = Daemon(
             configuration,
             state_dir=state_dir,
             run_dir=options.run_dir,
             logger=logger,
-            read_configuration=lambda: read_configuration(
-                options.config,
-                str(configuration.local.nodeid),
-                more_addresses=(configuration.local.address,),
-                keyfile=options.keyfile,
-            ),
+            read_configuration=read if managed is None else lambda: read(managed.text_in_force()),
+            managed=managed,
         )
         return trio.run(daemon.run)
     except (OperatorError, MachineError) as error:
@@ -228,6 +305,22 @@ def _serve(configuration: Configuration, options: argparse.Namespace) -> int:
         return EXIT_ERROR
     finally:
         logger.close()
+
+
+def _managed(
+    configuration: Configuration,
+    committed: "Change | None",
+    options: argparse.Namespace,
+    state_dir: Path,
+    read: Callable[[str], Configuration],
+) -> "Managed":
+    from totemd.services.changes.listed import lists_node
+    from totemd.shell.managed import Managed
+
+    def parse(text: str) -> Configuration | None:
+        return read(text) if lists_node(text, configuration.local.nodeid) else None
+
+    return Managed(file=Path(options.config), state_dir=state_dir, committed=committed, parse=parse)
 
 
 if __name__ == "__main__":

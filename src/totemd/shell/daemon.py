@@ -6,7 +6,7 @@ import select
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from random import SystemRandom
@@ -17,7 +17,18 @@ import trio
 from totemd.config.model import Configuration
 from totemd.errors import MachineError, TotemdError
 from totemd.node import Node
-from totemd.node.effects import ConfigureLogs, Exit, NodeEffect, PersistFile, ReadConfiguration, ReopenLogs, SendNow
+from totemd.node.effects import (
+    CheckConfiguration,
+    ConfigureLogs,
+    Exit,
+    NodeEffect,
+    PersistFile,
+    ReadConfiguration,
+    ReopenLogs,
+    SendNow,
+    StoreChange,
+    WriteConfiguration,
+)
 from totemd.node.status import summary
 from totemd.shell.addresses import Changes, address_is_up
 from totemd.shell.clients import Clients
@@ -35,6 +46,7 @@ from totemd.totem.effects import Broadcast, Log, PersistRingSeq, Unicast
 
 if TYPE_CHECKING:
     from totemd.node.sealing import SealMaker
+    from totemd.shell.managed import Managed
 
 SOCKET_NAME = "totemd.sock"
 EV_TRACKING_FILE = "ev_tracking"
@@ -59,12 +71,15 @@ class Daemon:
         run_dir: Path,
         logger: Logger,
         read_configuration: Callable[[], Configuration],
+        managed: "Managed | None" = None,
     ) -> None:
-        """Opens everything that can fail; MachineError or ConfigError say what."""
+        """Opens everything that can fail; MachineError or OperatorError say what. `managed` is there in a managed
+        cluster."""
         self._configuration = configuration
         self._logger = logger
         self._read_configuration = read_configuration
-        self._seal = self._make_seal()
+        self._managed = managed
+        self._stored_changes: Mapping[str, bytes] = {}
         with ExitStack() as opened:
             # One daemon has the socket's directory and the ring's port: a second one must not get as far as the state.
             self._listener = opened.enter_context(closing(Listener(run_dir / SOCKET_NAME)))
@@ -73,6 +88,9 @@ class Daemon:
             self._state = StateDirectory(state_dir, configuration.local.nodeid)
             self._stored_ring_seq = self._state.load_ring_seq()
             tracked = self._state.load(EV_TRACKING_FILE)
+            if managed is not None:
+                self._stored_changes = managed.open(configuration)
+            self._seal = self._make_seal()
             self._opened = opened.pop_all()
         self._tracked = int.from_bytes(tracked, "little") if tracked and len(tracked) == 4 else None
         self._files: dict[str, bytes] = {}
@@ -93,6 +111,8 @@ class Daemon:
                 nursery.start_soon(self._watch_interface)
                 nursery.start_soon(self._clients.serve)
                 nursery.start_soon(self._qb.serve)
+                if self._managed is not None:
+                    nursery.start_soon(self._managed.run)
                 self._node.start(trio.current_time())
                 self._pump()
                 await nursery.start(self._loop.run)
@@ -102,7 +122,7 @@ class Daemon:
                 notify_service_manager("STOPPING=1")
                 await self._clients.drain()
                 with trio.move_on_after(FILES_MAX_S):
-                    while self._files:
+                    while self._files or (self._managed is not None and self._managed.busy):
                         await trio.sleep(0.01)
                 nursery.cancel_scope.cancel()
         assert self._exit is not None
@@ -124,7 +144,7 @@ class Daemon:
         return seal_maker(settings, keys)
 
     def _make_transport(self) -> Transport:
-        if self._seal is None:
+        if self._configuration.seal is None:
             return Transport(self._configuration, self._cannot_send, self._epoll)
         from totemd.shell.sealed_transport import SealedTransport
 
@@ -144,9 +164,13 @@ class Daemon:
             emit=self._emit,
             now=trio.current_time(),
             seal=self._seal,
+            stored_changes=self._stored_changes,
+            open_box=None if self._managed is None else self._managed.open_box,
         )
         if self._node.sealing is not None:
             self._connect(self._node.sealing)
+        if self._managed is not None:
+            self._managed.attach(self._node, self._logger, self._take_configuration, self._pump)
         self._node.machine_statistics = self._statistics
         self._node.clock_ahead_s = time.time() - trio.current_time()
         self._node.front.shared_buffers = FileBuffers()
@@ -246,6 +270,9 @@ class Daemon:
             self._logger.reopen()
         elif isinstance(effect, ConfigureLogs):
             self._logger.configure(effect.settings)
+        elif isinstance(effect, CheckConfiguration | StoreChange | WriteConfiguration):
+            assert self._managed is not None, "only there"
+            self._managed.perform(effect)
         else:
             self._end(effect)
 
@@ -290,11 +317,15 @@ class Daemon:
             # Also when the file is not there just now: the node goes on with what it has.
             configuration = str(error)
         self._node.configuration_read(configuration, trio.current_time())
+        self._take_configuration()
+        self._pump()
+
+    def _take_configuration(self) -> None:
+        """What is in force may be another one now."""
         self._configuration = self._node.configuration
         self._transport.configure(self._configuration)
         self._set_stall_bound()
         self._logger.configure(self._configuration.logging)
-        self._pump()
 
     async def _handle_signals(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
