@@ -17,7 +17,7 @@ COMPILE ?=
 IMAGE_TOOL ?=
 IMAGE_ARGS ?=
 
-.PHONY: help demo test lint compiled bench fuzz chaos image image-test clean
+.PHONY: help demo test lint compiled bench fuzz chaos man image image-test clean
 
 help:
 	@echo "make demo    three daemons on this machine: one order, a crash, quorum lost and healed (no root)"
@@ -29,6 +29,7 @@ help:
 	@echo "make compiled the hot modules compiled (C compiler), in .venv-compiled; to be measured beside the plain form"
 	@echo "make image   an image for containers, by docker, podman or buildah; BASE= to build on another Debian (docs/service.md)"
 	@echo "make image-test  three containers of that image as a cluster (root, buildah)"
+	@echo "make man     man pages and shell completion (bash, zsh, fish), into build/man and build/completion"
 	@echo "make clean   remove what the above made"
 
 $(VENV)/installed: pyproject.toml
@@ -74,6 +75,9 @@ compiled: .venv-compiled/installed
 bench: $(VENV)/bench-installed
 	PYTHONPATH=tests/lab:bench $(BIN)/python -m totemd_bench $(BENCH_ARGS)
 
+man: $(VENV)/installed
+	$(BIN)/python packaging/manuals.py build
+
 export IMAGE BASE COMPILE IMAGE_TOOL IMAGE_ARGS
 
 image:
@@ -83,4 +87,4 @@ image-test: $(VENV)/installed
 	PYTHONPATH=tests/lab $(BIN)/python packaging/image/try_cluster.py
 
 clean:
-	rm -rf $(VENV) .venv-compiled .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-compiled build/man build/completion .mypy_cache .pytest_cache .ruff_cache .hypothesis
