@@ -75,14 +75,14 @@ def play(source: Path) -> list[str]:
         env=os.environ | {"PYTHONPATH": str(source)},
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=400,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_the_compiled_form_plays_the_same(compiled: Path) -> None:
     (their_file, *theirs), (our_file, *ours) = play(compiled), play(ROOT / "src")
     assert their_file.endswith(".so")
