@@ -31,6 +31,9 @@ EXIT_ERROR: Final = 1
 EXIT_USAGE: Final = 64
 EXIT_INTERRUPTED: Final = 130
 
+NEW_START: Final = -1
+"""Instead of an exit status: there is a version of the configuration that a running daemon cannot take over."""
+
 _EPILOG: Final = """\
 examples:
   totemd -t                          check /etc/corosync/corosync.conf and say what is wrong with it
@@ -66,11 +69,16 @@ def _run(options: argparse.Namespace) -> int:
     try:
         if options.test:
             return _test(options)
-        configuration, committed = _in_force(options)
+        served = -1
+        while True:
+            configuration, committed = _in_force(options)
+            status = _serve(configuration, committed, options)
+            if status != NEW_START or configuration.config_version <= served:
+                return EXIT_ERROR if status == NEW_START else status
+            served = configuration.config_version
     except (OperatorError, MachineError) as error:
         print(f"totemd: {error}", file=sys.stderr)
         return EXIT_ERROR
-    return _serve(configuration, committed, options)
 
 
 def _test(options: argparse.Namespace) -> int:
@@ -299,7 +307,8 @@ def _serve(configuration: Configuration, committed: "Change | None", options: ar
             read_configuration=read if managed is None else lambda: read(managed.text_in_force()),
             managed=managed,
         )
-        return trio.run(daemon.run)
+        status = trio.run(daemon.run)
+        return NEW_START if status == EXIT_ERROR and managed is not None and managed.needs_new_start else status
     except (OperatorError, MachineError) as error:
         print(f"totemd: {error}", file=sys.stderr)
         return EXIT_ERROR

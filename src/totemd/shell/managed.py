@@ -99,6 +99,12 @@ class Managed:
         """Whether the disk has something of ours still to do."""
         return self._keeper is not None and self._keeper.busy
 
+    @property
+    def needs_new_start(self) -> bool:
+        """Whether the committed version is not the one in force: it takes a new start to have it."""
+        committed = self._files.committed
+        return committed is not None and committed.version != self._configuration.config_version
+
     async def run(self) -> None:
         """Serve until cancelled."""
         assert self._keeper is not None, "attached"
