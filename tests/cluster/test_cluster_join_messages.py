@@ -33,7 +33,7 @@ MESSAGES: tuple[Message, ...] = (
 )
 
 
-OPTIONAL = {Hello: ("nodeid",)}
+OPTIONAL: dict[type, tuple[str, ...]] = {Hello: ("nodeid",)}
 """Fields whose absence means something."""
 
 
@@ -52,7 +52,8 @@ def test_every_field_is_needed_and_checked(message: Message) -> None:
         if name not in OPTIONAL.get(type(message), ()):
             with pytest.raises(BadPacket):
                 decode(without)
-        for wrong in ({}, 1.5, [[]], b"x" * 70_000, "x" * 70_000, -1, True):
+        wrongs: tuple[object, ...] = ({}, 1.5, [[]], b"x" * 70_000, "x" * 70_000, -1, True)
+        for wrong in wrongs:
             data = msgpack.packb({**fields, name: wrong})
             if name == "record" and isinstance(wrong, bytes):
                 continue

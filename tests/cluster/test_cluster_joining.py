@@ -1,15 +1,16 @@
 """Joining: both sides together, whatever is lost or dies on the way (R06), and who is refused before (R07)."""
 
 from dataclasses import replace
+from math import inf
 
 import pytest
 
-from joining_world import KEYS, Conversation, Cut, Disk, World, identity, listed
+from joining_world import KEYS, Conversation, Cut, Disk, World, identity, listed, loaded, new_text
 from totemd.cluster.change import Change
 from totemd.cluster.completing import Completing
 from totemd.cluster.join_messages import Hello, Refused, Report, Stored
 from totemd.cluster.joining import PATIENCE_S, Fail, Finish, Joiner, Propose, Send, Sponsor, joining_votes
-from totemd.cluster.nodelist_text import add_node, remove_node
+from totemd.cluster.nodelist_text import add_node, mark_leaving, remove_node
 from totemd.cluster.ticket import Ticket
 
 
@@ -51,7 +52,7 @@ def test_counted_once_it_is_a_member() -> None:
     due = completing.decide(10.0)
     assert due is not None
     assert due.kind == "count"
-    world.commit(due.kind, due.edit(world.text))
+    world.commit(due.kind, due.edit(world.text, 99))
     node = world.configuration.node(2)
     assert node is not None
     assert (node.quorum_votes, joining_votes(world.configuration, node)) == (3, None)
@@ -108,7 +109,7 @@ def test_r06_cut_and_never_tried_again_leaves_nothing(step: int) -> None:
     due = completing.decide(PATIENCE_S + 0.0)
     if due is not None:
         assert due.kind == "abort-join"
-        world.commit(due.kind, due.edit(world.text))
+        world.commit(due.kind, due.edit(world.text, 99))
     assert (world.configuration.nodes, world.configuration.removed) == (before.nodes, before.removed)
     # Its ticket is as new for the same node.
     assert isinstance(conversation(world, world.issue(2)).run(), Finish)
@@ -232,3 +233,26 @@ def test_only_the_lowest_counted_member_completes() -> None:
     # Not twice at once, but again when nothing came of it.
     assert completing.decide(0.5) is None
     assert completing.decide(1.5) is not None
+
+
+def test_leaving_in_two_steps() -> None:
+    """First the votes, then the node: nobody's quorum depends on when it ends."""
+    world = World()
+    world.text = add_node(world.text, listed(2))
+    world.commit("leave", mark_leaving(world.text, 2))
+    assert world.configuration.quorum.expected_votes == 1
+    completing = Completing(1)
+    completing.update(world.configuration, (1, 2), True, 0.0)
+    assert completing.decide(1e9) is None
+    completing.update(world.configuration, (1,), True, 5.0)
+    due = completing.decide(5.0)
+    assert due is not None
+    assert (due.kind, due.nodeid) == ("leave", 2)
+    world.commit(due.kind, due.edit(world.text, 7))
+    assert [(tomb.nodeid, tomb.version) for tomb in world.configuration.removed] == [(2, 7)]
+    assert [node.nodeid for node in world.configuration.nodes] == [1]
+    # The one that leaves does not act, even if it is the lowest.
+    completing = Completing(2)
+    text = mark_leaving(add_node(add_node(new_text(), listed(2)), listed(3)), 2)
+    completing.update(loaded(text), (2, 3), True, 0.0)
+    assert completing.next_deadline() == inf

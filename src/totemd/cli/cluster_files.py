@@ -5,6 +5,7 @@ import shutil
 import socket
 import time
 from argparse import Namespace
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,7 @@ from totemd.config.model import Configuration
 from totemd.config.sealing import DEFAULT_KEYFILE
 from totemd.errors import MachineError
 from totemd.seal.keys import KeyRing, new_key
-from totemd.shell.configuration_files import CHANGES_DIRECTORY, COMMITTED
+from totemd.shell.configuration_files import CHANGES_DIRECTORY, COMMITTED, WRITTEN
 from totemd.shell.node_files import PUBLIC, SECRET, remove, store_identity, write_file
 
 UNIT: Final = "totemd.service"
@@ -68,11 +69,12 @@ class NodeFiles:
     def put_aside(self) -> str:
         """Move what is there of an earlier cluster into a directory of its own, whose name is given. MachineError."""
         aside = self.state_dir / time.strftime("separated-%Y%m%d-%H%M%S")
-        pieces = [file for _, file in self._pieces()] + self._histories() + [self.joining]
         try:
+            state = sorted(self.state_dir.iterdir()) if self.state_dir.is_dir() else []
             aside.mkdir(parents=True, mode=0o700)
-            for path in pieces + sorted(self.state_dir.glob("ringid_*")):
-                if path.exists():
+            # The configuration last: with it this machine is a node.
+            for path in (*state, self.key, self.config):
+                if path.exists() and not path.name.startswith("separated-"):
                     shutil.move(path, aside / path.name)
         except OSError as error:
             raise MachineError(f"cannot put the old files into {aside}: {error.strerror or error}") from error
@@ -109,6 +111,7 @@ class NodeFiles:
             # Of an earlier try.
             remove(path)
         write_file(self.state_dir / CHANGES_DIRECTORY / COMMITTED, record, SECRET)
+        write_file(self.state_dir / WRITTEN, sha256(text.encode()).digest(), SECRET)
         write_file(self.config, text.encode(), PUBLIC)
 
     def begin_joining(self, identity: Identity) -> None:

@@ -107,8 +107,8 @@ def _add_leave(commands: Commands) -> None:
         "leave",
         "cluster_members:leave",
         "take this node out of its cluster, for good",
-        "Take this node out of the cluster: the others forget its votes and get a new key, in one change; then this\n"
-        "node's daemon ends. To come back it needs a new ticket, and is a new node then.",
+        "Take this node out of the cluster: its votes go first, then its daemon ends, then the others take it out for\n"
+        "good and get a new key. To come back it needs a new ticket, and is a new node then.",
         f"""\
 To stop for a while only, stop the daemon. If the others cannot be reached: totemctl cluster separate.
 {_QUORUM_EXIT}""",

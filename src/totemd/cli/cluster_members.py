@@ -52,9 +52,9 @@ def leave(arguments: Namespace) -> int:
         found = _call(client, requests.cluster_leave())
         ended = client.wait_closed(arguments.timeout) is not None
     text = (
-        f"This node, {found['nodeid']} ({found['name']}), has left the cluster with version {found['version']} of the "
-        f"configuration. Its daemon {'has ended' if ended else 'has not ended yet: stop it'}. To join a cluster again: "
-        "totemctl cluster join --replace TICKET"
+        f"This node, {found['nodeid']} ({found['name']}), has given its votes back, and its daemon "
+        f"{'has ended' if ended else 'has not ended yet: stop it'}. The others take it out for good and change the key "
+        "now. To join a cluster again: totemctl cluster join --replace TICKET"
     )
     say(arguments, text, **found, ended=ended)
     return 0 if ended else 1

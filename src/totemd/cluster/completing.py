@@ -1,18 +1,21 @@
-"""What becomes of a listed node that is not counted yet: its votes count once it is a member, or its place goes.
+"""What becomes of a node that is half in the cluster.
 
-Every node of a managed cluster has one of these. The lowest member of a quorate component that is itself counted acts,
-so it does not matter who let the node in, and whether that one is still there. It acts by proposing a change; if
-nothing comes of it, it tries again. The shell or the simulator calls `update` after every change of configuration,
+One that joins is listed and not counted: its votes count once it is a member, or its place goes. One that leaves has
+given its votes back: it is taken out for good, and the others get a new key, as soon as it is gone.
+
+Every node of a managed cluster has one of these. The lowest member of a quorate component that is wholly in it acts, so
+it does not matter who let a node in or which node left, and whether that one is still there. It acts by proposing a
+change; if nothing comes of it, it tries again. Whoever drives it calls `update` after every change of configuration,
 membership or quorum, and `decide` when `next_deadline` has come.
 """
 
 from collections.abc import Collection
 from math import inf
-from typing import Final
+from typing import Final, Literal
 
-from totemd.cluster.joining import PATIENCE_S, joining_votes
-from totemd.cluster.nodelist_text import drop_node, set_votes
-from totemd.config.model import Configuration
+from totemd.cluster.joining import PATIENCE_S, is_leaving, joining_votes
+from totemd.cluster.nodelist_text import drop_node, remove_node, set_votes
+from totemd.config.model import Configuration, NodeEntry
 from totemd.ids import NodeId
 from totemd.record import record
 
@@ -22,27 +25,31 @@ RETRY_S: Final = 1.0
 
 @record
 class Completion:
-    """A change to propose: count the joining node, with `votes`, or take it out (None)."""
+    """A change to propose about the node."""
 
+    kind: Literal["count", "abort-join", "leave"]
     nodeid: NodeId
     name: str
-    votes: int | None
-
-    @property
-    def kind(self) -> str:
-        """The change's kind."""
-        return "abort-join" if self.votes is None else "count"
+    votes: int = 0
+    """For "count"."""
 
     @property
     def what(self) -> str:
         """The change in words, for the history."""
-        if self.votes is None:
-            return f"node {self.nodeid} ({self.name}) was not seen within {PATIENCE_S} s of joining"
-        return f"node {self.nodeid} ({self.name}) has joined with {self.votes} vote{'' if self.votes == 1 else 's'}"
+        label = f"node {self.nodeid} ({self.name})"
+        if self.kind == "count":
+            return f"{label} has joined with {self.votes} vote{'' if self.votes == 1 else 's'}"
+        if self.kind == "leave":
+            return f"{label} has left"
+        return f"{label} was not seen within {PATIENCE_S} s of joining"
 
-    def edit(self, text: str) -> str:
-        """The new text; OperatorError if the node is not listed any more."""
-        return drop_node(text, self.nodeid) if self.votes is None else set_votes(text, self.nodeid, self.votes)
+    def edit(self, text: str, version: int) -> str:
+        """The new text, of a configuration of that version; OperatorError if the node is not listed any more."""
+        if self.kind == "count":
+            return set_votes(text, self.nodeid, self.votes)
+        if self.kind == "leave":
+            return remove_node(text, self.nodeid, version)
+        return drop_node(text, self.nodeid)
 
 
 class Completing:
@@ -50,59 +57,47 @@ class Completing:
 
     def __init__(self, me: NodeId) -> None:
         self._me = me
-        self._pending: dict[NodeId, tuple[str, int]] = {}
+        self._due: list[tuple[float, Completion]] = []
         self._absent_since: dict[NodeId, float] = {}
-        self._members: frozenset[NodeId] = frozenset()
-        self._acting = False
         self._not_before = -inf
 
     def update(self, configuration: Configuration, members: Collection[NodeId], quorate: bool, now: float) -> None:
         """How things stand; `members` are those of the synchronized configuration."""
-        pending = {
-            node.nodeid: (node.name or node.address, votes)
+        half_in = {
+            node.nodeid: node
             for node in configuration.nodes
-            if (votes := joining_votes(configuration, node)) is not None
+            if joining_votes(configuration, node) is not None or is_leaving(configuration, node)
         }
-        counted = [nodeid for nodeid in members if nodeid not in pending]
-        self._acting = quorate and bool(counted) and self._me == min(counted)
-        self._members = frozenset(members)
-        if not self._acting:
+        wholly_in = [nodeid for nodeid in members if nodeid not in half_in]
+        self._due = []
+        if not quorate or not wholly_in or self._me != min(wholly_in):
             # Whoever acts gives the node its whole time.
-            self._absent_since.clear()
-        self._pending = pending
-        for nodeid in pending:
-            if nodeid in self._members:
-                self._absent_since.pop(nodeid, None)
-            elif self._acting:
-                self._absent_since.setdefault(nodeid, now)
-        for nodeid in self._absent_since.keys() - pending.keys():
-            del self._absent_since[nodeid]
+            self._absent_since = {}
+            return
+        absent = half_in.keys() - set(members)
+        self._absent_since = {nodeid: self._absent_since.get(nodeid, now) for nodeid in absent}
+        for node in half_in.values():
+            self._plan(configuration, node)
+        self._due.sort(key=lambda due: (due[0], due[1].nodeid))
 
     def next_deadline(self) -> float:
         """When `decide` has something; inf for never."""
-        if not self._acting or not self._pending:
-            return inf
-        if any(nodeid in self._members for nodeid in self._pending):
-            return self._not_before
-        return max(self._not_before, min(self._absent_since.values(), default=inf) + PATIENCE_S)
+        return max(self._due[0][0], self._not_before) if self._due else inf
 
     def decide(self, now: float) -> Completion | None:
         """The next change to propose, if one is due."""
-        if not self._acting or now < self._not_before:
+        if now < self.next_deadline():
             return None
-        for nodeid, (name, votes) in sorted(self._pending.items()):
-            if nodeid in self._members:
-                self._not_before = now + RETRY_S
-                return Completion(nodeid, name, votes)
-            if now >= self._absent_since.get(nodeid, inf) + PATIENCE_S:
-                self._not_before = now + RETRY_S
-                return Completion(nodeid, name, None)
-        return None
-
-    def proposed(self, now: float) -> None:
-        """The proposal has come to its end, well or not: the next one may follow."""
-        self._not_before = min(self._not_before, now)
-
-    def failed(self, now: float) -> None:
-        """Nothing came of the proposal; not again at once."""
         self._not_before = now + RETRY_S
+        return self._due[0][1]
+
+    def _plan(self, configuration: Configuration, node: NodeEntry) -> None:
+        nodeid, name = node.nodeid, node.name or node.address
+        absent_since = self._absent_since.get(nodeid)
+        if is_leaving(configuration, node):
+            if absent_since is not None:
+                self._due.append((-inf, Completion("leave", nodeid, name)))
+        elif absent_since is not None:
+            self._due.append((absent_since + PATIENCE_S, Completion("abort-join", nodeid, name)))
+        else:
+            self._due.append((-inf, Completion("count", nodeid, name, joining_votes(configuration, node) or 0)))

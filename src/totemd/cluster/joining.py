@@ -30,6 +30,7 @@ from totemd.cluster.join_messages import (
 )
 from totemd.cluster.nodelist_text import (
     JOINING_VOTES,
+    LEAVING,
     ListedNode,
     add_node,
     check_node_name,
@@ -105,6 +106,12 @@ def joining_votes(configuration: Configuration, node: NodeEntry) -> int | None:
     """The votes that a node will have once it has been a member; None if it is counted as it stands."""
     entry = configuration.entries.get(f"nodelist.node.{node.position}.{JOINING_VOTES}")
     return entry.value if entry is not None and isinstance(entry.value, int) else None
+
+
+def is_leaving(configuration: Configuration, node: NodeEntry) -> bool:
+    """Whether a node has given its votes back, to be taken out as soon as it is gone."""
+    entry = configuration.entries.get(f"nodelist.node.{node.position}.{LEAVING}")
+    return entry is not None and entry.value == "yes"
 
 
 class ClusterView(Protocol):
@@ -191,8 +198,8 @@ class Sponsor:
     def what(self) -> str:
         """The change in words, for the history."""
         if self._state is _SponsorState.DONE:
-            return f"node {self._nodeid}, {self.who}, did not complete its join"
-        return f"node {self._nodeid}, {self.who}, joins"
+            return f"{self.who} did not complete its join"
+        return f"{self.who} joins"
 
     def committed(self) -> list[SponsorAction]:
         """The change is in force."""

@@ -24,6 +24,9 @@ VOTES_MAX: Final = 0x7FFFFFFF
 JOINING_VOTES: Final = "joining_votes"
 """The key of a node that is listed without votes until it has been a member: the votes that it will have then."""
 
+LEAVING: Final = "leaving"
+"""The key of a node that has given its votes back and is taken out as soon as it is gone."""
+
 _BLANKS: Final = " \t\r\v\f"
 _CLUSTER_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
 _NODE_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
@@ -158,17 +161,28 @@ def set_votes(text: str, nodeid: NodeId, votes: int) -> str:
     file = _File(text)
     block = file.node(nodeid)
     _check_votes(votes)
-    written = [line for key, _, line in block.settings if key == "quorum_votes"]
-    for line in written:
-        raw = file.lines[line]
-        file.lines[line] = raw[: len(raw) - len(raw.lstrip(_BLANKS))] + f"quorum_votes: {votes}"
+    _set(file, block, "quorum_votes", str(votes))
     joining = [line for key, _, line in block.settings if key == JOINING_VOTES]
-    if not written:
-        indent = _leading(file.lines[block.settings[0][2]]) if block.settings else 2 * _INDENT
-        file.lines[block.end : block.end] = [f"{indent}quorum_votes: {votes}"]
     for line in reversed(joining):
         del file.lines[line]
     return file.checked()
+
+
+def mark_leaving(text: str, nodeid: NodeId) -> str:
+    """`text` in which the node has no votes and is about to go. OperatorError if there is no such node."""
+    file = _File(set_votes(text, nodeid, 0))
+    _set(file, file.node(nodeid), LEAVING, "yes")
+    return file.checked()
+
+
+def _set(file: "_File", block: "_Block", key: str, value: str) -> None:
+    """Change all places where the key stands, or add it at the section's end."""
+    written = [line for known, _, line in block.settings if known == key]
+    for line in written:
+        file.lines[line] = f"{_leading(file.lines[line])}{key}: {value}"
+    if not written:
+        indent = _leading(file.lines[block.settings[0][2]]) if block.settings else 2 * _INDENT
+        file.lines[block.end : block.end] = [f"{indent}{key}: {value}"]
 
 
 class _Block:

@@ -159,6 +159,7 @@ _NODELIST = (
     _text("nodelist.node", "uuid", "none", _EFFECTIVE),
     _text("nodelist.node", "public_key", "none", _EFFECTIVE),
     _integer("nodelist.node", "joining_votes", "none: the node counts as it stands", _EFFECTIVE),
+    _text("nodelist.node", "leaving", "no", _EFFECTIVE, _YES_NO),
 )
 
 _REMOVED = (
