@@ -41,7 +41,7 @@ LONG: Final = ("tests/compiled/", "tests/sim/")
 """What computes longest is handed out before the rest, so that nobody is left with it at the end."""
 
 PRIORITY: Final = os.getpriority(os.PRIO_PROCESS, 0)
-NICE: Final = 19
+NICE: Final = min(19, PRIORITY + 19)
 
 
 def is_worker() -> bool:
