@@ -19,6 +19,7 @@ from totemd.sim.checkers.chronicle import Span, read
 from totemd.sim.history import (
     Accepted,
     Calm,
+    ChangeAnswered,
     Configured,
     Delivered,
     End,
@@ -31,6 +32,7 @@ from totemd.sim.history import (
     QuorumChanged,
     Started,
     Synchronized,
+    VersionInForce,
     Violation,
 )
 from totemd.totem.api import ConfigurationKind
@@ -357,6 +359,19 @@ def _calm(*events: Event) -> History:
     return [*events, Calm(1.0, (1, 2))]
 
 
+def _version(life: int, version: int, content: bytes = b"a", *, time: float = 0.5) -> VersionInForce:
+    """A version in force at life `life`, made from the one before."""
+    return VersionInForce(time, life, life, version, content * version, version, content * version, version - 1)
+
+
+def _with_versions(first: History, second: History) -> History:
+    """Nodes 1 and 2 in one ring, both with version 1 from the start; what follows in it."""
+    events: History = [_version(1, 1), _version(2, 1)]
+    for life in (1, 2):
+        events += [*_configured(life, RING, (1, 2)), *_synchronized(life, RING, (1, 2))]
+    return [*events, *first, *second]
+
+
 _TWO_AT_3: History = [*_accepted(1, 0), *_accepted(2, 0), *_delivered(3, 1, 0), *_delivered(3, 2, 0)]
 _SENT: History = [_joined(1), *_accepted(1, 0), *_delivered(1, 1, 0)]
 
@@ -445,6 +460,18 @@ MINIMAL: dict[str, tuple[History, History]] = {
     "all delivered": (
         _pair(first=_calm(*_accepted(2, 0), *_delivered(1, 2, 0)), second=_delivered(2, 2, 0)),
         _pair(first=_calm(*_accepted(2, 0), *_delivered(1, 2, 0)), second=[]),
+    ),
+    "one history": (
+        [_version(1, 1), _version(1, 2), _version(2, 2)],
+        [_version(1, 1), _version(1, 2), _version(2, 2, b"b")],
+    ),
+    "one version": (
+        _with_versions([_version(1, 2, time=2), _version(1, 3, time=3)], [_version(2, 2, time=2)]),
+        _with_versions([_version(1, 2, time=2), _version(1, 3, time=3)], [_version(2, 3, time=2)]),
+    ),
+    "answers hold": (
+        [_version(1, 1), ChangeAnswered(1.0, 1, 1, b"aa", 0, "refused")],
+        [_version(1, 1), ChangeAnswered(1.0, 1, 1, b"a", 0, "refused")],
     ),
     "bounds": ([Measured(1.0, 1, 1, "queue", 10, 10)], [Measured(1.0, 1, 1, "queue", 11, 10)]),
 }

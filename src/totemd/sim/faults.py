@@ -16,6 +16,7 @@ that a schedule knows and this record has a weight for:
     choke                         full send buffers: what it sends in a while is lost, or a part of it
     loss                          the share of packets that the network loses, from here on
     attack                        what somebody does who hears the wire and can send: see `attacker.py`
+    dislike                       the host refuses every new configuration for a while
     ghost                         a node that dies as soon as it is in a given phase of forming a ring
 """
 
@@ -57,6 +58,9 @@ class Faults:
     losses: int = 0
     ghosts: int = 0
     attacks: int = 0
+    dislikes: int = 0
+    managed: bool = False
+    """The configuration is replicated, and changed all the time."""
     sealed: bool = False
     """The ring is sealed."""
 
@@ -88,6 +92,7 @@ PRESETS: Final[dict[str, Faults]] = {
     "interfaces": Faults(loss_max=0.01, counts=(2, 8), interfaces=3, chokes=2),
     "all": _ALL,
     "sealed": replace(_ALL, counts=(3, 12), attacks=10, sealed=True),
+    "managed": replace(_ALL, counts=(3, 12), disks=4, pauses=4, dislikes=2, managed=True),
 }
 """By name, for `totemctl simulate --faults`."""
 

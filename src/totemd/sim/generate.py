@@ -84,6 +84,10 @@ class _Generator:
             )
         if self.faults.sealed:
             totem.append(random.choice((("secauth", "on"), ("crypto_cipher", "aes128"), ("crypto_cipher", "chacha20"))))
+        if self.faults.managed:
+            totem += [("cluster_id", f"{self.seed % 2**32 + 1:032x}"), ("crypto_cipher", "none")]
+            # What changes quorum by itself is no ground for one history: now and then only.
+            quorum = quorum if random.random() < 0.2 else ()
         self._boot()
         begin_s = random.uniform(0.1, 1.5) * self._unit_s
         fault_end_s = self._faults(begin_s)
@@ -93,7 +97,10 @@ class _Generator:
                 self._add(calm_s - random.uniform(0.0, 0.05), "start", nodeid)
         self._workload(begin_s, calm_s)
         self._extensions(calm_s)
-        self._force(begin_s, calm_s)
+        if self.faults.managed:
+            self._changes(begin_s, calm_s)
+        else:
+            self._force(begin_s, calm_s)
         if random.random() < 0.3:
             link = self._quick(link)
             self._trains(begin_s, calm_s)
@@ -163,6 +170,7 @@ class _Generator:
             (faults.losses, self._loss),
             (faults.ghosts, self._ghost),
             (faults.attacks, self._attack),
+            (faults.dislikes, self._dislike),
         ]
         weights = [weight for weight, _ in kinds]
         if not any(weights):
@@ -253,6 +261,9 @@ class _Generator:
             self._add(at_s, "attack", self._victim(), random.choice(ATTACKS), random.choice((1, 10, 100)))
             at_s += random.uniform(0.0, 0.2)
 
+    def _dislike(self, at_s: float) -> None:
+        self._add(at_s, "dislike", self._victim(), self.random.choice((0.02, 0.3, 1.0)) * self._unit_s)
+
     # Workload
 
     def _workload(self, begin_s: float, calm_s: float) -> None:
@@ -290,6 +301,25 @@ class _Generator:
                 for other in range(1, self.count + 1):
                     if random.random() < 0.9:
                         self._add(at_s + random.uniform(0.0, 0.05), "reload", other, token_ms)
+
+    def _changes(self, begin_s: float, calm_s: float) -> None:
+        """The configuration is changed again and again, by one node or by several at once; what a file of one node
+        would change, and votes that are set at run time, are left out: here they go by way of all."""
+        self.actions = [
+            action for action in self.actions if action.verb not in ("reload", "direct", "expect", "vote", "force")
+        ]
+        random = self.random
+        for _ in range(random.choice((2, 4, 8))):
+            at_s = random.uniform(begin_s, calm_s + 0.1)
+            for _ in range(random.choice((1, 1, 1, 2, 3))):
+                if random.random() < 0.35:
+                    votes = random.choice((0, 1, 1, 2))
+                    self._add(at_s, "revote", self._victim(), self._victim(), votes)
+                else:
+                    token_ms = int(self.token_ms * random.choice((1.2, 1.5, 2) if self.tight else (0.7, 1, 1.5, 2)))
+                    token_ms = 1 if random.random() < 0.1 else token_ms
+                    self._add(at_s, "edit", self._victim(), token_ms, random.choice((1, 2, 30)))
+                at_s += random.choice((0.0, 0.001, 0.01))
 
     def _force(self, begin_s: float, calm_s: float) -> None:
         """Expected votes are forced for a while, with a yes or without; drawn apart: all else stays as it was."""

@@ -126,6 +126,33 @@ class QuorumChanged:
 
 
 @record
+class VersionInForce:
+    """A version of the replicated configuration is in force from here on. `committed` and so on are of the last
+    version that this node knows to be decided: the same, but while it has gone back from it."""
+
+    time: float
+    node: NodeId
+    life: LifeId
+    version: int
+    ident: bytes
+    committed: int
+    committed_ident: bytes
+    committed_base: int
+
+
+@record
+class ChangeAnswered:
+    """The client that proposed a change is told what became of it: accepted, refused, or undecided."""
+
+    time: float
+    node: NodeId
+    life: LifeId
+    ident: bytes
+    version: int
+    word: str
+
+
+@record
 class Calm:
     """From here on nothing fails: liveness counts from this moment, for these nodes."""
 
@@ -146,7 +173,18 @@ class Measured:
 
 
 Event: TypeAlias = (
-    Started | Ended | Configured | Synchronized | Accepted | Delivered | GroupChanged | QuorumChanged | Calm | Measured
+    Started
+    | Ended
+    | Configured
+    | Synchronized
+    | Accepted
+    | Delivered
+    | GroupChanged
+    | QuorumChanged
+    | VersionInForce
+    | ChangeAnswered
+    | Calm
+    | Measured
 )
 
 History: TypeAlias = list[Event]

@@ -26,12 +26,16 @@ class Host:
         # The disk: what is durable.
         self.ring_seq: int | None = None
         self.files: dict[str, bytes] = {}
+        self.changes: dict[str, bytes] = {}
+        """The state of the replicated configuration."""
         self.disk_delay_s = 0.0
         """How much later than usual the disk answers."""
         self.disk_refuses = False
         """The next ring number cannot be stored."""
         self.in_flight_survives = True
         """Whether what is being written at a crash is there after it. Files are replaced by renaming: old or new."""
+        self.dislikes_until = 0.0
+        """Until then no text is good enough for this host's configuration."""
         # The interface
         self.link_up = True
         self.choke_until = 0.0
@@ -94,5 +98,6 @@ class Host:
         self.slowness = 1.0
         self.disk_delay_s = 0.0
         self.disk_refuses = False
+        self.dislikes_until = 0.0
         self.choke_until = 0.0
         self.set_rate(1.0, now)

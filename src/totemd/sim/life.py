@@ -10,14 +10,26 @@ from math import inf
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+from totemd.cluster.change import Change
 from totemd.errors import ServiceError
 from totemd.node import Node
-from totemd.node.effects import ConfigureLogs, Exit, NodeEffect, PersistFile, ReadConfiguration, ReopenLogs, SendNow
+from totemd.node.effects import (
+    ConfigureLogs,
+    Exit,
+    NodeEffect,
+    PersistFile,
+    ReadConfiguration,
+    ReopenLogs,
+    SendNow,
+    WriteConfiguration,
+)
+from totemd.services.changes.ledger import COMMITTED_FILE
 from totemd.services.votequorum.service import EV_TRACKING_FILE
 from totemd.sim.history import End, Ended, Event
 from totemd.sim.host import CLOCK_GRAIN_S, Host
 from totemd.sim.process import Process
 from totemd.sim.render import datagram_line, state_line
+from totemd.sim.replicated import CONFIGURATION_EFFECTS, Replicated, stored_on
 from totemd.totem.core import State
 from totemd.totem.effects import Broadcast, Log, PersistRingSeq, Unicast
 from totemd.wire.packets import PacketType
@@ -61,8 +73,14 @@ class Life:
         self._pending: deque[NodeEffect] = deque()
         tracked = host.files.get(EV_TRACKING_FILE)
         self.process = Process(self)
+        stored: dict[str, bytes] = {}
+        configuration = world.configuration(self.nodeid)
+        if world.schedule.managed:
+            stored = stored_on(host, world.text(self.nodeid))
+            configuration = world.load(Change.decode(stored[COMMITTED_FILE]).text, self.nodeid)
+        self.replicated = Replicated(self) if stored else None
         self.node = Node(
-            world.configuration(self.nodeid),
+            configuration,
             stored_ring_seq=host.ring_seq or 0,
             tracked_expected_votes=int.from_bytes(tracked, "little") if tracked and len(tracked) == 4 else None,
             incarnation=str(number),
@@ -71,11 +89,14 @@ class Life:
             emit=self._emit,
             now=host.clock(world.now),
             seal=world.seals.maker(self) if world.seals is not None else None,
+            stored_changes=stored,
         )
         self.process.connect()
 
     def start(self) -> None:
         """Begin."""
+        if self.replicated is not None:
+            self.replicated.notice()
         self.call(lambda: self.node.start(self.host.clock(self.world.now)))
         self.process.join()
 
@@ -225,6 +246,8 @@ class Life:
             return False
         if self.world.trace is not None:
             self.world.trace.effect(self.world.now, self.nodeid, effect)
+        if isinstance(effect, WriteConfiguration) and self.replicated is not None:
+            self.replicated.notice()
         if self._persisting and not isinstance(effect, SendNow):
             self._pending.append(effect)
             if len(self._pending) > PENDING_EFFECTS_MAX:
@@ -254,6 +277,8 @@ class Life:
             world.at(world.now + host.disk_answers_after(), self._file_written, effect.name)
         elif isinstance(effect, ReadConfiguration):
             world.at(world.now + RELOAD_S, self._configuration_read)
+        elif isinstance(effect, CONFIGURATION_EFFECTS) and self.replicated is not None:
+            self.replicated.perform(effect)
         elif isinstance(effect, Exit):
             self.end(End.LEAVE if self.leaving else End.EXIT, effect.reason)
         else:
@@ -336,6 +361,8 @@ class Life:
                 if self._ring_seq_in_flight is not None:
                     self.host.ring_seq = self._ring_seq_in_flight
                 self.host.files.update(self._files_in_flight)
+            if self.replicated is not None:
+                self.replicated.crashed(survives=self.host.in_flight_survives)
 
     def note(self, event: Event) -> None:
         """An event for the history."""

@@ -8,7 +8,18 @@ from math import inf
 
 from totemd.errors import BadPacket
 from totemd.ids import NodeId, RingId
-from totemd.node.effects import ConfigureLogs, Exit, NodeEffect, PersistFile, ReadConfiguration, ReopenLogs, SendNow
+from totemd.node.effects import (
+    CheckConfiguration,
+    ConfigureLogs,
+    Exit,
+    NodeEffect,
+    PersistFile,
+    ReadConfiguration,
+    ReopenLogs,
+    SendNow,
+    StoreChange,
+    WriteConfiguration,
+)
 from totemd.totem.api import ConfigurationChanged
 from totemd.totem.core import Core
 from totemd.totem.effects import Broadcast, Log, PersistRingSeq, Unicast
@@ -94,6 +105,12 @@ def effect_line(effect: NodeEffect) -> str:
         return "reopen the logs"
     if isinstance(effect, ConfigureLogs):
         return "configure the logs"
+    if isinstance(effect, CheckConfiguration):
+        return f"check a configuration, {len(effect.text)} characters"
+    if isinstance(effect, StoreChange):
+        return f"store {effect.name}, {len(effect.data)} bytes"
+    if isinstance(effect, WriteConfiguration):
+        return f"write the configuration, {len(effect.text)} characters"
     assert isinstance(effect, Exit)
     return f"exit {effect.status}: {effect.reason}"
 

@@ -15,6 +15,9 @@ SETTLE_TOKENS: Final = 30
 """Within so many token timeouts (the longest that is configured in the run) after the calm all is well: one ring of all
 living nodes that has synchronized, and every message delivered."""
 
+SETTLE_CHANGES_S: Final = 60.0
+"""Where the configuration is replicated: proposals in doubt are waited for, and going back is made a version."""
+
 SETTLE_PER_NODE_S: Final = 0.5
 """The same bound's part for each node: all of them may have to be believed dead one after the other."""
 
@@ -107,10 +110,15 @@ def _expects_other_votes(world: World) -> list[Violation]:
 
 def settle_bound_s(schedule: Schedule) -> float:
     """Within how many seconds after the calm all must be well."""
-    reloads = (int(float(action.arguments[0])) for action in schedule.actions if action.verb == "reload")
+    reloads = (int(float(action.arguments[0])) for action in schedule.actions if action.verb in ("reload", "edit"))
     token_s = max([schedule.token_ms, *reloads]) / 1000
     forced_s = max((float(action.arguments[1]) for action in schedule.actions if action.verb == "force"), default=0.0)
-    return SETTLE_TOKENS * token_s + SETTLE_PER_NODE_S * schedule.nodes + forced_s
+    return (
+        SETTLE_TOKENS * token_s
+        + SETTLE_PER_NODE_S * schedule.nodes
+        + forced_s
+        + (SETTLE_CHANGES_S if schedule.managed else 0.0)
+    )
 
 
 def quorum_gives_up(schedule: Schedule) -> str:

@@ -20,6 +20,9 @@ Verbs of faults are described in `faults.py`; those of the workload are:
     expect N VOTES           expected votes, as by `totemctl expected`
     vote N NODE VOTES        a node's votes, as by `totemctl votes`
     reload N TOKEN           the configuration file has another token timeout (milliseconds) and is read again
+    edit N TOKEN SECONDS     a client on the node proposes another token timeout for all (managed clusters); without
+                             quorum for SECONDS after it all go back
+    revote N NODE VOTES      a client proposes other votes for NODE (managed clusters)
     direct N YES             the configuration file allows the direct token (1) or not (0) and is read again
 """
 
@@ -87,6 +90,11 @@ class Schedule:
         """The token timeout at the start."""
         return int(dict(self.totem).get("token", "300"))
 
+    @property
+    def managed(self) -> bool:
+        """Whether the configuration is replicated."""
+        return any(key == "cluster_id" for key, _ in self.totem)
+
 
 ARGUMENTS: Final[dict[str, tuple[bool, int]]] = {
     "start": (True, 0),
@@ -98,6 +106,9 @@ ARGUMENTS: Final[dict[str, tuple[bool, int]]] = {
     "vote": (True, 2),
     "reload": (True, 1),
     "direct": (True, 1),
+    "edit": (True, 2),
+    "revote": (True, 2),
+    "dislike": (True, 1),
     "split": (False, 1),
     "oneway": (False, 1),
     "bridge": (False, 1),

@@ -12,6 +12,7 @@ from totemd.node.effects import NodeEffect
 from totemd.sim.history import (
     Accepted,
     Calm,
+    ChangeAnswered,
     Configured,
     Delivered,
     Ended,
@@ -21,6 +22,7 @@ from totemd.sim.history import (
     QuorumChanged,
     Started,
     Synchronized,
+    VersionInForce,
 )
 from totemd.sim.render import effect_line, nodes_text, ring_text
 
@@ -87,6 +89,11 @@ def _life_event_text(event: Event) -> str:
         case QuorumChanged():
             word = "quorate" if event.quorate else "not quorate"
             return f"{word} {ring_text(event.ring)} members={nodes_text(event.members)}"
+        case VersionInForce():
+            behind = "" if event.committed == event.version else f", back from {event.committed}"
+            return f"configuration {event.version} {event.ident.hex()[:8]} in force{behind}"
+        case ChangeAnswered():
+            return f"change {event.ident.hex()[:8]} {event.word} as {event.version}"
         case Measured():
             return f"{event.name} holds {event.amount} of at most {event.bound}"
         case Synchronized():

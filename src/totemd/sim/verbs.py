@@ -144,6 +144,22 @@ NETWORK_ACTIONS: Final[dict[str, Callable[..., None]]] = {
     "heal": Network.heal,
     "loss": lambda network, share: network.lose(float(share)),
 }
+
+
+def _dislike(world: "World", host: Host, seconds: float) -> None:
+    host.dislikes_until = world.now + seconds
+
+
+def _edit(world: "World", life: "Life", token_ms: float, seconds: float) -> None:
+    if life.replicated is not None:
+        life.replicated.edit(int(token_ms), int(seconds))
+
+
+def _revote(world: "World", life: "Life", nodeid: float, votes: float) -> None:
+    if life.replicated is not None:
+        life.replicated.revote(int(nodeid), int(votes))
+
+
 HOST_ACTIONS: Final[dict[str, Callable[..., None]]] = {
     "pause": _pause,
     "stall": _stall,
@@ -155,6 +171,7 @@ HOST_ACTIONS: Final[dict[str, Callable[..., None]]] = {
     "down": interface_down,
     "direct": _direct,
     "choke": _choke,
+    "dislike": _dislike,
 }
 LIFE_ACTIONS: Final[dict[str, Callable[..., None]]] = {
     "send": _send,
@@ -164,6 +181,8 @@ LIFE_ACTIONS: Final[dict[str, Callable[..., None]]] = {
     "force": force,
     "vote": vote,
     "reload": reload,
+    "edit": _edit,
+    "revote": _revote,
     "crash": crash,
     "leave": leave,
 }

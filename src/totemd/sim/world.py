@@ -19,6 +19,7 @@ from totemd.sim.history import Calm, End, Ended, Event, History, Measured, Start
 from totemd.sim.host import LOOK_AGAIN_S, Host
 from totemd.sim.life import PENDING_EFFECTS_MAX, Life
 from totemd.sim.network import Network
+from totemd.sim.replicated import has_settled
 from totemd.sim.schedule import Action, Schedule
 from totemd.sim.seals import Seals
 from totemd.sim.trace import NETWORK, Trace
@@ -37,7 +38,7 @@ LINGER_S: Final = 0.3
 CLEAR_S: Final = 0.05
 """After the calm packets from before arrive within this or never."""
 
-WORKLOAD: Final = frozenset(("send", "part", "join", "expect", "force", "vote", "reload", "direct"))
+WORKLOAD: Final = frozenset(("send", "part", "join", "expect", "force", "vote", "reload", "direct", "edit", "revote"))
 """Verbs that are no faults, and so may come after the calm."""
 
 
@@ -46,23 +47,24 @@ def address(nodeid: NodeId) -> str:
     return f"10.0.0.{nodeid}"
 
 
-@lru_cache(maxsize=512)
-def configuration(
-    votes: tuple[int, ...],
-    totem: tuple[tuple[str, str], ...],
-    quorum: tuple[tuple[str, str], ...],
-    nodeid: NodeId,
-) -> Configuration:
-    """What node `nodeid` reads from its configuration file. ConfigError if that is wrong."""
+def configuration_text(
+    votes: tuple[int, ...], totem: tuple[tuple[str, str], ...], quorum: tuple[tuple[str, str], ...]
+) -> str:
+    """A configuration file."""
     nodes = "".join(
         f"node {{\n ring0_addr: {address(i)}\n nodeid: {i}\n quorum_votes: {n}\n}}\n" for i, n in enumerate(votes, 1)
     )
     totem_lines = "".join(f" {key}: {value}\n" for key, value in totem)
     quorum_lines = "".join(f" {key}: {value}\n" for key, value in quorum)
-    text = (
+    return (
         f"totem {{\n version: 2\n cluster_name: simulation\n transport: udp\n{totem_lines}}}\n"
         f"nodelist {{\n{nodes}}}\nquorum {{\n provider: corosync_votequorum\n{quorum_lines}}}\n"
     )
+
+
+@lru_cache(maxsize=512)
+def configuration(text: str, nodeid: NodeId) -> Configuration:
+    """What a file means to node `nodeid`. ConfigError if it is wrong."""
     return load(text, file="simulation", resolve=lambda name, version: [name], local_addresses=[address(nodeid)])
 
 
@@ -89,7 +91,7 @@ class World:
         self._event_count = 0
         self._life_count = 0
         self._calm = False
-        self.seals = Seals(self) if configuration(schedule.votes, schedule.totem, schedule.quorum, 1).seal else None
+        self.seals = Seals(self) if self.load(self.text(1), 1).seal else None
         """None: the ring is open."""
         for action in schedule.actions:
             self.at(action.at_s, self._act, action)
@@ -97,8 +99,16 @@ class World:
 
     def configuration(self, nodeid: NodeId) -> Configuration:
         """What the node's file holds now."""
+        return self.load(self.text(nodeid), nodeid)
+
+    def text(self, nodeid: NodeId) -> str:
+        """The node's file, where the configuration is not replicated; else the one that all begin with."""
         schedule = self.schedule
-        return configuration(schedule.votes, tuple(self._totem[nodeid].items()), schedule.quorum, nodeid)
+        return configuration_text(schedule.votes, tuple(self._totem[nodeid].items()), schedule.quorum)
+
+    def load(self, text: str, nodeid: NodeId) -> Configuration:
+        """What a file means to a node. ConfigError if it is wrong."""
+        return configuration(text, nodeid)
 
     def set_totem(self, nodeid: NodeId, key: str, value: str) -> None:
         """Change a line of section totem in the node's file."""
@@ -273,9 +283,10 @@ class World:
     def settled(self) -> bool:
         """Whether, besides, all processes are where they want to be and have heard all that they sent, and nobody's
         expected votes are forced."""
-        return self.whole() and all(
-            life.process.settled and not life.leaving and not life.expects_by_force for life in self.living
-        )
+        living = self.living
+        if not self.whole() or not all(has_settled(life, living) for life in living):
+            return False
+        return all(life.process.settled and not life.leaving and not life.expects_by_force for life in living)
 
     def _check_bounds(self) -> None:
         """Measure what must not grow without bound: when it has doubled, and when it is too much."""
@@ -316,12 +327,16 @@ class World:
         return "; ".join(parts)
 
     def ended_unasked(self) -> Ended | None:
-        """The first daemon that ended by its own decision although its disk was well."""
+        """The first daemon that ended by its own decision although its host let it do what it had to."""
         return next(
             (
                 event
                 for event in self.history
-                if isinstance(event, Ended) and event.how is End.EXIT and "cannot be stored" not in event.reason
+                if isinstance(event, Ended) and event.how is End.EXIT and not _host_failed(event.reason)
             ),
             None,
         )
+
+
+def _host_failed(reason: str) -> bool:
+    return "cannot be stored" in reason or "this host does not like it" in reason

@@ -59,6 +59,10 @@ class Book:
         self._storing: dict[bytes, Callable[[str | None], None]] = {}
         self._meanings: dict[bytes, Configuration] = {ledger.active.ident: configuration}
         self._asked: dict[bytes, list[Callable[[Meaning], None]]] = {}
+
+    def prepare(self) -> None:
+        """Know what the text before means here, in case it is needed."""
+        ledger = self.ledger
         if not ledger.confirmed and not ledger.reverted and ledger.previous is not None:
             self.understand(ledger.previous, lambda meaning: None)
 

@@ -10,11 +10,10 @@ from typing import Final
 
 from totemd.cluster.change import IDENT_SIZE, Change
 from totemd.cluster.text import with_version
-from totemd.config.model import Configuration
 from totemd.ids import NodeId, RingId
 from totemd.services.base import Host
 from totemd.services.changes.api import Surroundings
-from totemd.services.changes.book import Book, Meaning
+from totemd.services.changes.book import Book
 from totemd.wire.changes import ChangesMessage, Confirm, Revert
 
 CONFIRM_AFTER_MIN_S: Final = 0.1
@@ -35,6 +34,7 @@ class Confirmation:
         """Since when this ring has worked with this version."""
         self._alone_since: float | None = None
         self._told = False
+        self._must = False
         self._rolled_back_at = -inf
 
     def ring_formed(self) -> None:
@@ -48,7 +48,7 @@ class Confirmation:
         self._alone_since = None
 
     def look(self, ring: RingId | None, members: tuple[NodeId, ...], *, idle: bool) -> list[ChangesMessage]:
-        """What the lowest member has to say now. A node without a ring goes back by itself."""
+        """What the lowest member has to say now."""
         book, now = self._book, self._host.now
         ledger = book.ledger
         if ledger.confirmed or ledger.reverted:
@@ -64,15 +64,22 @@ class Confirmation:
             return []
         if self._alone_since is None:
             self._alone_since = now
-        if now < self._alone_since + ledger.current.rollback_after_s or not book.can_revert:
-            return []
-        if not working:
-            self._revert()
-        elif self._leads(members) and not self._told:
+        if working and self._is_due and self._leads(members) and not self._told:
             self._told = True
             assert ring is not None
             return [Revert(ring, ledger.current.version, ledger.current.ident)]
         return []
+
+    @property
+    def _is_due(self) -> bool:
+        after_s = self._book.ledger.current.rollback_after_s
+        return self._alone_since is not None and self._host.now >= self._alone_since + after_s and self._book.can_revert
+
+    def ring_begins(self) -> None:
+        """A ring forms, and nobody has said what he has: who has to go back and could not in a ring does it here."""
+        if self._is_due or self._must:
+            self._must = False
+            self._revert()
 
     def decided(self, message: Confirm | Revert) -> None:
         """At its place of the order."""
@@ -83,8 +90,12 @@ class Confirmation:
         if isinstance(message, Confirm):
             self._book.confirm()
             self._host.log("info", f"configuration version {message.version} is confirmed")
-        elif ledger.previous is not None:
-            self._book.understand(ledger.previous, self._understood)
+        elif self._book.meaning(ledger.previous) is not None:
+            self._revert()
+        else:
+            # Not here and now, but together with the others all the same: when the next ring forms.
+            self._must = True
+            self._around.form_ring(f"this node goes back from configuration version {message.version}")
 
     def rollback(self, members: tuple[NodeId, ...], version: int) -> Change | None:
         """The change that makes going back a version of its own, if it is this node's to propose it, and time."""
@@ -113,14 +124,10 @@ class Confirmation:
         token_s = self._around.configuration().totem.token_timeout_s
         return min(max(token_s, CONFIRM_AFTER_MIN_S), CONFIRM_AFTER_MAX_S)
 
-    def _understood(self, meaning: Meaning) -> None:
-        ledger = self._book.ledger
-        if isinstance(meaning, Configuration) and not ledger.confirmed and not ledger.reverted:
-            self._revert()
-
     def _revert(self) -> None:
         ledger = self._book.ledger
-        assert ledger.previous is not None
+        if ledger.confirmed or ledger.reverted or ledger.previous is None or not self._book.meaning(ledger.previous):
+            return
         self._host.log(
             "err",
             f"no quorum within {ledger.current.rollback_after_s} s of configuration version {ledger.current.version}: "

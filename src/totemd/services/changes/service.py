@@ -119,6 +119,11 @@ class Changes:
         """Whether a quorate ring has worked with the committed version."""
         return self._book.ledger.confirmed
 
+    @property
+    def settled(self) -> bool:
+        """Whether the committed version is confirmed and in force, and nothing else is to be decided."""
+        return self._book.ledger.confirmed and not self._waits
+
     def pending(self) -> dict[str, object] | None:
         """The change that is being decided on, with the progress of each member; None if there is none."""
         attempt = self._attempt
@@ -189,6 +194,8 @@ class Changes:
         self._number = 0
         self._attempt = None
         self._outbox = []
+        self._book.prepare()
+        self._confirmation.ring_begins()
         self._proposals.ring_changed()
         self._checks.enter(ring, self._members)
         self._synchronization.begin(ring, self._members)

@@ -7,7 +7,7 @@ something, as in the record of a client that came late, checks less, and never f
 
 from typing import Final
 
-from totemd.sim.checkers import configurations, groups, liveness, messages, order, quorum, synchrony
+from totemd.sim.checkers import configurations, groups, liveness, messages, order, quorum, synchrony, versions
 from totemd.sim.checkers.checker import Checker
 from totemd.sim.checkers.chronicle import read
 from totemd.sim.history import History, Limits, Violation
@@ -32,6 +32,9 @@ ALL: Final[tuple[Checker, ...]] = (
     Checker("reasons", "CPG-9", groups.reasons),
     Checker("one quorate", "VQ-13", quorum.one_quorate),
     Checker("verdict in ring", "VQ-14", quorum.verdict_in_ring),
+    Checker("one history", "CHG-20", versions.one_history),
+    Checker("one version", "CHG-21", versions.one_version),
+    Checker("answers hold", "CHG-22", versions.answers_hold),
     Checker("one ring", "MEM-25", liveness.one_ring),
     Checker("all delivered", "ORD-32", liveness.all_delivered),
     Checker("bounds", "GRP-19", liveness.bounds),

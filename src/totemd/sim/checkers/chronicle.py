@@ -16,6 +16,7 @@ from totemd.ids import NodeId, RingId
 from totemd.sim.history import (
     Accepted,
     Calm,
+    ChangeAnswered,
     Configured,
     Delivered,
     Ended,
@@ -28,6 +29,7 @@ from totemd.sim.history import (
     QuorumChanged,
     Started,
     Synchronized,
+    VersionInForce,
 )
 from totemd.totem.api import ConfigurationKind
 
@@ -212,7 +214,7 @@ def _note(story: Story, event: Event) -> None:
     elif isinstance(event, Ended):
         story.ended = event
     else:
-        assert isinstance(event, Synchronized | QuorumChanged | Measured)
+        assert isinstance(event, Synchronized | QuorumChanged | Measured | VersionInForce | ChangeAnswered)
 
 
 def _deliver(story: Story, span: Span, event: Delivered) -> None:
