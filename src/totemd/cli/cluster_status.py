@@ -43,8 +43,8 @@ def compat_text(status: Status, date: str | None = None) -> str:
 
 def status_text(status: Status, nodes: Iterable[Node]) -> str:
     """What a person wants to know, from the whole to the single nodes."""
-    known = list(nodes)
-    lines = [*_cluster_lines(status), *_quorum_lines(status), *_ring_lines(status, known)]
+    known = _not_removed(nodes, status)
+    lines = [*_cluster_lines(status), *_quorum_lines(status), *_refusal_lines(status), *_ring_lines(status, known)]
     text = "".join(f"{label + ':' if label else '':<{_LABEL_WIDTH}}{value}\n" for label, value in lines)
     absent = [node for node in known if node.state != "member"]
     if absent:
@@ -86,6 +86,18 @@ def _quorum_lines(status: Status) -> Iterable[tuple[str, str]]:
         yield "", f"options: {' '.join(options)}"
 
 
+def _refusal_lines(status: Status) -> Iterable[tuple[str, str]]:
+    """Who does not let this node in, and why; those who say the same stand together."""
+    by_text: dict[tuple[str, str], list[str]] = {}
+    for refusal in status.refused_by:
+        by_text.setdefault((refusal.text, refusal.remedy), []).append(str(refusal.nodeid))
+    for (text, remedy), nodeids in by_text.items():
+        nodes = f"node{'s' * (len(nodeids) > 1)} {', '.join(nodeids)}"
+        yield "Refused", f"by {nodes}: this node {text}"
+        if remedy:
+            yield "", f"to do: {remedy}"
+
+
 def _ring_lines(status: Status, nodes: list[Node]) -> Iterable[tuple[str, str]]:
     if status.ring is None:
         yield "Ring", "none yet: this node looks for others"
@@ -107,7 +119,7 @@ def nodes(arguments: Namespace) -> int:
         found = client.status()
         known = client.nodes() if arguments.all or arguments.json else ()
     configuration = found.configuration
-    rows = [_with_join(node, configuration) for node in known]
+    rows = [_with_join(node, configuration) for node in _not_removed(known, found)]
     if arguments.json:
         shown = [row for row in rows if arguments.all or row.state in ("member", "leaving", "joining")]
         removed = configuration.removed if arguments.all and configuration is not None else ()
@@ -117,6 +129,13 @@ def nodes(arguments: Namespace) -> int:
     else:
         sys.stdout.write(render.members_text(found.members))
     return 0
+
+
+def _not_removed(nodes: Iterable[Node], status: Status) -> list[Node]:
+    """Without nodes that the daemon remembers only because they were here before they were removed."""
+    configuration = status.configuration
+    removed = {node.nodeid for node in configuration.removed} if configuration is not None else set()
+    return [node for node in nodes if node.nodeid not in removed or node.state == "member"]
 
 
 def _with_join(node: Node, configuration: ConfigurationInForce | None) -> Node:

@@ -96,6 +96,16 @@ class ConfigurationInForce:
 
 
 @record
+class Refusal:
+    """Why a node does not let ours into its ring, as it says: a word, what it found, what is to be done."""
+
+    nodeid: NodeId
+    reason: str
+    text: str
+    remedy: str
+
+
+@record
 class LastChange:
     """Why the membership changed last, and how long ago (seconds)."""
 
@@ -126,6 +136,7 @@ class Status:
     """None: the expected votes are not forced."""
     configuration: ConfigurationInForce | None = None
     """None: the daemon is of an earlier version."""
+    refused_by: tuple[Refusal, ...] = ()
 
 
 @record
@@ -339,6 +350,7 @@ def decode_status(value: object) -> Status:
         last_change=_last_change(fields.get("last_change")),
         forced=_forced(fields.get("forced")),
         configuration=_configuration(fields.get("configuration")),
+        refused_by=tuple(_refusal(_map(item, "refusal")) for item in _list(fields, "refused_by")),
     )
 
 
@@ -348,6 +360,11 @@ def _forced(value: object) -> ForcedVotes | None:
     fields = _map(value, "forced")
     left_s = float(_get(fields, "seconds_left", (int, float)))
     return ForcedVotes(_get(fields, "votes", int), _get(fields, "configured", int), left_s)
+
+
+def _refusal(fields: dict[str, Any]) -> Refusal:
+    words = (_text(fields, key) for key in ("reason", "text", "remedy"))
+    return Refusal(_get(fields, "nodeid", int), *words)
 
 
 def _configuration(value: object) -> ConfigurationInForce | None:

@@ -29,6 +29,7 @@ FIRST_LOOK_S: Final = 5.0
 LOOK_S: Final = 60.0
 """How long after the first dropped datagram they are told of, and how often at most after that."""
 
+REFUSALS_MAX: Final = 64
 STRANGERS_MAX: Final = 64
 """Addresses that are remembered of nodes that are not in the nodelist, to answer them."""
 
@@ -86,6 +87,9 @@ class Sealing:
         self.dropped: Counter[str] = Counter()
         self.on_stranger: Callable[[bytes, str], None] = _ignore
         """Given what has no seal at all, with its source."""
+        self.refusals: dict[NodeId, Verdict] = {}
+        """What nodes have said that do not admit this one, the last of each; at most REFUSALS_MAX."""
+        self.seal.on_refused = self._was_refused
         self._strangers: dict[NodeId, str] = {}
         self._told: Counter[str] = Counter()
         self._watching = False
@@ -136,6 +140,10 @@ class Sealing:
     def statistics(self) -> dict[str, int]:
         """What was opened, dropped and refused, by kind."""
         return {**self.seal.counters, **self.dropped}
+
+    def _was_refused(self, nodeid: NodeId, verdict: Verdict) -> None:
+        if nodeid in self.refusals or len(self.refusals) < REFUSALS_MAX:
+            self.refusals[nodeid] = verdict
 
     def _configure(self, configuration: Configuration) -> None:
         self.admission.configuration = configuration

@@ -33,6 +33,7 @@ def status(node: "Node") -> dict[str, object]:
         "sync_phase": node.sync.phase,
         "sync_waits_for": list(node.sync.missing),
         "configuration": _configuration(node.configuration),
+        "refused_by": _refusals(node, members),
         "provider": node.configuration.quorum.provider,
         "quorate": node.quorum.get_quorate(),
         "votes": None
@@ -55,6 +56,22 @@ def status(node: "Node") -> dict[str, object]:
         },
         "uptime_s": round(node.now - node.started_at, 3),
     }
+
+
+def _refusals(node: "Node", members: tuple[int, ...]) -> list[dict[str, object]]:
+    """Why others do not let this node in, as they said; members of its ring do no more."""
+    if node.sealing is None:
+        return []
+    return [
+        {
+            "nodeid": nodeid,
+            "reason": None if verdict.reason is None else verdict.reason.value,
+            "text": verdict.text,
+            "remedy": verdict.remedy,
+        }
+        for nodeid, verdict in sorted(node.sealing.refusals.items())
+        if nodeid not in members
+    ]
 
 
 def _configuration(configuration: Configuration) -> dict[str, object]:
