@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from small_configuration import small_configuration
 from totemd.errors import BadPacket
 from totemd.ids import NO_RING, RingId
-from totemd.node.gate import RING_SEQ_MAX, Gate
+from totemd.node.gate import RING_SEQ_MAX, SEALED, Gate
+from totemd.seal.datagram import MAGIC
 from totemd.wire.packets import (
     ORDINARY,
     CommitEntry,
@@ -66,6 +67,7 @@ REASONS = frozenset(
         "join without its sender",
         "absurd ring number",
         "shorter than a header",
+        "sealed, but the ring is open here (secauth, crypto_cipher)",
         "not a ring packet",
         "big-endian peer",
         "corosync 2 peer",
@@ -198,3 +200,10 @@ def test_anything_is_let_in_or_refused_for_a_known_reason(data: bytes, source: s
             reason = error.reason
         assert reason is None or reason in REASONS
         assert packet is None or gate is OPEN_GATE or source in (FIRST, SECOND, THIRD)
+
+
+def test_sealed_datagrams_have_a_reason_of_their_own() -> None:
+    gate = Gate(1, small_configuration(FIRST, SECOND, THIRD))
+    assert SEALED == MAGIC
+    with pytest.raises(BadPacket, match="sealed, but the ring is open here"):
+        gate.admit(MAGIC + bytes(100), SECOND)

@@ -12,11 +12,13 @@ from collections import Counter
 from totemd.config.model import Configuration
 from totemd.errors import BadPacket
 from totemd.ids import NodeId
-from totemd.seal.datagram import MAGIC
 from totemd.wire.packets import CommitToken, Join, Mcast, MergeDetect, Packet, decode_packet
 
 _ORIGINATED = (Mcast, MergeDetect, Join)
 """Packets that name their originator; the others name the node of this hop."""
+
+SEALED = b"tSD\x01"
+"""What sealed datagrams begin with; an open ring does not load what could tell more of them."""
 
 RING_SEQ_MAX = 1 << 62
 """No honest ring number is near this; one that is would use the numbers up for good."""
@@ -44,7 +46,7 @@ class Gate:
         try:
             packet = decode_packet(data)
         except BadPacket:
-            if data[: len(MAGIC)] == MAGIC:
+            if data[: len(SEALED)] == SEALED:
                 raise BadPacket("sealed, but the ring is open here (secauth, crypto_cipher)") from None
             raise
         claimed = packet.system_from if isinstance(packet, _ORIGINATED) else packet.sender
