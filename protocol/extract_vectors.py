@@ -290,6 +290,40 @@ def _sealed() -> Iterator[Vector]:
             yield Vector(Specimen("sealed", made, "", []), f"{suite} {name}", CONSTRUCTED, "")
 
 
+def _changes() -> Iterator[Vector]:
+    """Messages of the replicated configuration."""
+    ring = {"rep": 1, "seq": 9}
+    ident, other = bytes(range(16)), bytes(range(16, 32))
+    state = {"version": 7, "ident": ident, "digest": bytes(range(32, 48)), "highest": 8}
+    nothing = {"accepted_seq": 0, "accepted_number": 0, "accepted_version": 0, "accepted_ident": bytes(16)}
+    change = {"accepted_seq": 5, "accepted_number": 1, "accepted_version": 8, "accepted_ident": other}
+    specimens: list[tuple[str, str, dict[str, Any]]] = [
+        ("state", "confirmed", {**state, **nothing, "flags": 1, "accepted_members": []}),
+        ("state", "with a change in doubt", {**state, **change, "flags": 5, "accepted_members": [1, 2, 4]}),
+        ("record", "what others lack", {"data": b"a record"}),
+        ("propose", "a change", {"data": b"a change"}),
+        ("prepared", "the second attempt", {"number": 2}),
+        ("rejected", "with a reason", {"number": 1, "reason": "fsck läuft".encode()}),
+        ("commit", "the second attempt", {"number": 2}),
+        ("withdraw", "late", {"number": 1, "reason": b"not prepared within 10 s: node 3"}),
+        ("confirm", "version 7", {"version": 7, "ident": ident}),
+        ("check", "a text", {"ident": other, "data": b"totem {\n}\n"}),
+        ("checked", "good", {"ident": other, "reason": b""}),
+        ("checked", "bad", {"ident": other, "reason": b"totem.version is missing"}),
+        ("revert", "version 7", {"version": 7, "ident": ident}),
+    ]
+    for name, what, fields in specimens:
+        kind = f"changes_{name}"
+        header = {"id": _message_id(kind), "size": 0, "ring": ring}
+        size = len(DEFINITIONS[kind].build({**header, **fields}))
+        data = DEFINITIONS[kind].build({**header, "size": size, **fields})
+        yield Vector(Specimen(kind, data, "", []), what, CONSTRUCTED, "")
+
+
+def _message_id(kind: str) -> int:
+    return next(service << 16 | function for (service, function), (k, _) in services.MESSAGES.items() if k == kind)
+
+
 def _constructed() -> Iterator[Vector]:
     ident = {kind: service << 16 | function for (service, function), (kind, _) in services.MESSAGES.items()}
     specimens: list[tuple[str, str, dict[str, Any]]] = [
@@ -360,7 +394,8 @@ def main() -> None:
     for path in sorted(arguments.captures, key=lambda path: (path.name != "ring.pcap.gz", path.name)):
         reader.read(path)
     by_kind: dict[str, list[dict[str, Any]]] = {}
-    for vector in [*_choose_packets(reader), *_choose_messages(reader), *_direct_token(), *_sealed(), *_constructed()]:
+    ours = [*_direct_token(), *_sealed(), *_changes(), *_constructed()]
+    for vector in [*_choose_packets(reader), *_choose_messages(reader), *ours]:
         by_kind.setdefault(vector.specimen.kind, []).append(_entry(vector))
     for kind in DEFINITIONS:
         if kind not in by_kind:

@@ -16,6 +16,7 @@ from construct import (
     this,
 )
 
+from totemd_protocol import changes
 from totemd_protocol.common import (
     CPG_NAME,
     NAME,
@@ -28,7 +29,15 @@ from totemd_protocol.common import (
 
 CMAP, CFG, CPG, QUORUM, PLOAD, VOTEQUORUM = range(6)
 
-SERVICE_NAMES = {CMAP: "cmap", CFG: "cfg", CPG: "cpg", QUORUM: "quorum", PLOAD: "pload", VOTEQUORUM: "votequorum"}
+SERVICE_NAMES = {
+    CMAP: "cmap",
+    CFG: "cfg",
+    CPG: "cpg",
+    QUORUM: "quorum",
+    PLOAD: "pload",
+    VOTEQUORUM: "votequorum",
+    changes.CHANGES: "changes",
+}
 
 CMAP_VALUE_MAX = 16384
 
@@ -147,5 +156,6 @@ MESSAGES: dict[tuple[int, int], tuple[str, Construct]] = {
     (VOTEQUORUM, 1): ("votequorum_reconfigure", VOTEQUORUM_RECONFIGURE),
     (VOTEQUORUM, 2): ("votequorum_qdevice_reg", VOTEQUORUM_QDEVICE_REG),
     (VOTEQUORUM, 3): ("votequorum_qdevice_reconfigure", VOTEQUORUM_QDEVICE_RECONFIGURE),
+    **changes.MESSAGES,
 }
 """By (service, function)."""

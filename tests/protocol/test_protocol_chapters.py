@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = sorted((ROOT / "protocol").glob("*.md"))
-ANCHOR = re.compile(r"\[((?:PKT|ORD|MEM|REC|GRP|SYN|SRV|CPG|VQ|CFG|CMAP|NAT|QB|LIB|DIR|SEAL|JOIN)-[0-9A-Z]+)\]")
+ANCHOR = re.compile(r"\[((?:PKT|ORD|MEM|REC|GRP|SYN|SRV|CPG|VQ|CFG|CMAP|NAT|QB|LIB|DIR|SEAL|JOIN|CHG)-[0-9A-Z]+)\]")
 DEFINITION = re.compile(r"^(?:\| )?" + ANCHOR.pattern + r"(?= |\*)", re.MULTILINE)
 
 

@@ -20,7 +20,7 @@ from totemd.seal import ADMITTED, Credentials, Key, Reason, Verdict
 from totemd.seal import messages as seal_messages
 from totemd.seal.datagram import HEADER_SIZE, NONCE_AT, OVERHEAD_BYTES, Header, Kind, decode_header, encode_header
 from totemd.seal.suite import Suite
-from totemd.wire import cfg, cmap, cpg, groups, packets, service, sync, votequorum
+from totemd.wire import cfg, changes, cmap, cpg, groups, packets, service, sync, votequorum
 from totemd_protocol.catalogue import DEFINITIONS, from_json
 from totemd_protocol.describe import describe, plain
 
@@ -186,6 +186,44 @@ def _constant(data: bytes) -> Callable[[None], bytes]:
 
 OLD_DOWN_LIST = next(vector.data for vector in ALL if vector.kind == "cpg_downlist_old")
 
+
+def _changes(function: changes.ChangesFunction, record: Callable[[Fields], changes.ChangesMessage]) -> Codec:
+    return Codec(lambda data: changes.decode_changes(function, data), changes.encode_changes, lambda f, _: record(f))
+
+
+def _state(f: Fields) -> changes.State:
+    accepted = (f["accepted_seq"], f["accepted_number"], f["accepted_version"], f["accepted_ident"])
+    known = (f["version"], f["ident"], f["digest"], f["flags"], f["highest"])
+    return changes.State(_ring(f["ring"]), *known, *accepted, tuple(f["accepted_members"]))
+
+
+_CHANGES = {
+    f"changes_{function.name.lower()}": _changes(function, record)
+    for function, record in (
+        (changes.ChangesFunction.STATE, _state),
+        (changes.ChangesFunction.RECORD, lambda f: changes.Record(_ring(f["ring"]), f["data"])),
+        (changes.ChangesFunction.PROPOSE, lambda f: changes.Propose(_ring(f["ring"]), f["data"])),
+        (changes.ChangesFunction.PREPARED, lambda f: changes.Prepared(_ring(f["ring"]), f["number"])),
+        (
+            changes.ChangesFunction.REJECTED,
+            lambda f: changes.Rejected(_ring(f["ring"]), f["number"], f["reason"].decode()),
+        ),
+        (changes.ChangesFunction.COMMIT, lambda f: changes.Commit(_ring(f["ring"]), f["number"])),
+        (
+            changes.ChangesFunction.WITHDRAW,
+            lambda f: changes.Withdraw(_ring(f["ring"]), f["number"], f["reason"].decode()),
+        ),
+        (changes.ChangesFunction.CONFIRM, lambda f: changes.Confirm(_ring(f["ring"]), f["version"], f["ident"])),
+        (changes.ChangesFunction.CHECK, lambda f: changes.Check(_ring(f["ring"]), f["ident"], f["data"])),
+        (
+            changes.ChangesFunction.CHECKED,
+            lambda f: changes.Checked(_ring(f["ring"]), f["ident"], f["reason"].decode()),
+        ),
+        (changes.ChangesFunction.REVERT, lambda f: changes.Revert(_ring(f["ring"]), f["version"], f["ident"])),
+    )
+}
+
+
 CODECS: dict[str, Codec] = {
     "orf_token": Codec(packets.decode_packet, packets.encode_orf_token, _token),
     "mcast": Codec(packets.decode_packet, _encode_mcast, _mcast),
@@ -278,6 +316,7 @@ CODECS: dict[str, Codec] = {
         votequorum.encode_qdevice_reg,
         lambda f, _: votequorum.QdeviceReg(f["operation"], f["name"]),
     ),
+    **_CHANGES,
     "sealed": Codec(_sealed, lambda sealed: encode_header(sealed[0]) + sealed[1], _sealed_record),
     "seal_hello": _seal_message(lambda f, _: seal_messages.Hello()),
     "seal_challenge": _seal_message(lambda f, _: seal_messages.Challenge(f["nonce"])),
@@ -309,6 +348,7 @@ SERVICE_KINDS = {
     (5, 1): "votequorum_reconfigure",
     (5, 2): "votequorum_qdevice_reg",
     (5, 3): "votequorum_qdevice_reconfigure",
+    **{(32, function): f"changes_{function.name.lower()}" for function in changes.ChangesFunction},
 }
 
 
