@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -250,3 +251,88 @@ def test_every_netmtu_leaves_room(netmtu: int) -> None:
     node = Sealed(small_configuration("10.0.0.1", totem=f"{QUICK}\nnetmtu: {netmtu}"))
     assert node.node.ring.payload_size == netmtu - 90 - OVERHEAD_BYTES
     assert node.node.netmtu_bytes == netmtu
+
+
+def snapshot(node: Sealed) -> tuple[object, ...]:
+    """What a datagram might change besides counters of what is dropped."""
+    ring = node.node.ring
+    return (
+        ring.state,
+        ring.ring,
+        ring.members,
+        ring.stats.as_dict(),
+        node.node.next_deadline(),
+        len(node.node.sessions),
+    )
+
+
+def kinds_of_datagrams() -> tuple[list[Sealed], dict[str, bytes]]:
+    """A ring of two, and what the first has sent to the second, by kind; the latter has seen none of it."""
+    two = nodes(2)
+    wire = started(*two)
+    wire.run(2.0)
+    first = two[0]
+    first.sent.clear()
+    first.sealing.seal.start(first.now)
+    first.sealing.send_control(2, b"catch up")
+    hello, body = (data for _, data in first.sent[:2])
+    seal = first.sealing.seal_datagram
+    found = {"hello": hello, "body": body, "token": seal(b"t" * 70), "message": seal(b"m" * 200)}
+    first.sent.clear()
+    return two, found
+
+
+def changes_nothing(node: Sealed, data: bytes, source: str) -> None:
+    before = snapshot(node)
+    assert node.sealing.open(data, source, node.now) is None
+    assert snapshot(node) == before
+    assert node.sent == []
+
+
+@pytest.mark.parametrize("kind", ["hello", "body", "token", "message"])
+def test_no_flipped_bit_and_no_cut_is_let_in(kind: str) -> None:
+    (first, second), datagrams = kinds_of_datagrams()
+    data = datagrams[kind]
+    second.sent.clear()
+    # The timer by which drops are told of begins with the first.
+    second.sealing.open(b"", first.address, second.now)
+    dropped = sum(second.sealing.statistics().values())
+    for bit in range(8 * len(data)):
+        flipped = data[: bit // 8] + bytes((data[bit // 8] ^ 1 << bit % 8,)) + data[bit // 8 + 1 :]
+        changes_nothing(second, flipped, first.address)
+    for size in range(len(data)):
+        changes_nothing(second, data[:size], first.address)
+    changes_nothing(second, data + b"\0", first.address)
+    assert sum(second.sealing.statistics().values()) == dropped + 9 * len(data) + 1
+    # And it was none of that which made it invalid.
+    opened = second.sealing.open(data, first.address, second.now)
+    assert (opened is not None) == (kind in ("token", "message"))
+
+
+@pytest.mark.parametrize("kind", ["hello", "body", "token", "message"])
+def test_no_repetition_and_no_reflection_is_let_in(kind: str) -> None:
+    (first, second), datagrams = kinds_of_datagrams()
+    data = datagrams[kind]
+    second.sealing.open(data, first.address, second.now)
+    second.sent.clear()
+    first.sealing.open(b"", second.address, first.now)
+    for source in (first.address, second.address, "10.0.0.3", "192.0.2.1"):
+        changes_nothing(second, data, source)
+        changes_nothing(first, data, source)
+    assert second.sealing.statistics()["replayed"] == 4
+    assert first.sealing.statistics()["own packet"] == 4
+
+
+@pytest.mark.parametrize("kind", ["body", "token", "message"])
+def test_another_cluster_with_the_same_key_is_not_heard(kind: str) -> None:
+    (first, _), datagrams = kinds_of_datagrams()
+    same = Sealed(small_configuration(*ADDRESSES[:2], local=ADDRESSES[1], totem=QUICK), number=1)
+    other = Sealed(replace(same.node.configuration, cluster_name="another"), number=2)
+    for node in (same, other):
+        node.node.start(node.now)
+        node.sent.clear()
+        node.sealing.open(b"", first.address, node.now)
+    changes_nothing(other, datagrams[kind], first.address)
+    assert other.sealing.statistics()["forged or damaged"] == 1
+    same.sealing.open(datagrams[kind], first.address, same.now)
+    assert len(same.sent) == 1, "a node of the same cluster asks who that is"
