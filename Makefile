@@ -11,13 +11,8 @@ MIXED ?=
 SEED ?=
 CHAOS_ARGS ?=
 BENCH_ARGS ?=
-IMAGE ?=
-BASE ?=
-COMPILE ?=
-IMAGE_TOOL ?=
-IMAGE_ARGS ?=
 
-.PHONY: help demo test lint compiled bench fuzz chaos man image image-test clean
+.PHONY: help demo test lint compiled bench fuzz chaos man install image image-test clean
 
 help:
 	@echo "make demo    three daemons on this machine: one order, a crash, quorum lost and healed (no root)"
@@ -27,6 +22,7 @@ help:
 	@echo "make chaos   faults on five real daemons (root); SECONDS=60 of faults, MIXED=1 with real corosync, SEED= to repeat"
 	@echo "make bench   totemd beside corosync, all in one run (root); BENCH_ARGS=--quick in 5 minutes, BENCH_ARGS=--help"
 	@echo "make compiled the hot modules compiled (C compiler), in .venv-compiled; to be measured beside the plain form"
+	@echo "make install the daemon, its user and its units on this machine, started nowhere (root; docs/service.md)"
 	@echo "make image   an image for containers, by docker, podman or buildah; BASE= to build on another Debian (docs/service.md)"
 	@echo "make image-test  three containers of that image as a cluster (root, buildah)"
 	@echo "make man     man pages and shell completion (bash, zsh, fish), into build/man and build/completion"
@@ -78,7 +74,9 @@ bench: $(VENV)/bench-installed
 man: $(VENV)/installed
 	$(BIN)/python packaging/manuals.py build
 
-export IMAGE BASE COMPILE IMAGE_TOOL IMAGE_ARGS
+# What is given on the command line (DESTDIR=, IMAGE= ...) is in the environment of these.
+install:
+	packaging/install
 
 image:
 	packaging/image/build
