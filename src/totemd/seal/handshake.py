@@ -153,12 +153,15 @@ class Handshake:
             self._counters["ruling on something else"] += 1
             return
         peer.dealings[retired].answered.remove(ruling.nonce)
+        # That a key which this node has left is refused elsewhere, too, is how it should be.
+        if header.key_ident != self._surroundings.sending_key():
+            self._counters["ruling under a former key"] += 1
+            return
         reason = ruling.verdict.reason
-        if not retired:
-            peer.shunned_until_s = -inf if reason is None else now + SHUNNED_S
-            if reason is not None and peer.full is not None:
-                self._surroundings.session_lost(peer.full)
+        peer.shunned_until_s = -inf if reason is None else now + SHUNNED_S
         if reason is not None:
+            if peer.full is not None:
+                self._surroundings.session_lost(peer.full)
             verdict = refused(reason, printable(ruling.verdict.text), printable(ruling.verdict.remedy))
             self._tell(peer, verdict, f"node {peer.nodeid} refuses this node", False, now)
             self.on_refused(peer.nodeid, verdict)
