@@ -22,9 +22,11 @@ from live_node import NODES, meeting, node_in_phase
 from packet_forgery import Forger
 from small_configuration import small_text
 from totemd.cli.pcap import parse_datagrams
+from totemd.cluster.change import Change, entry_of
 from totemd.ids import NodeId
 from totemd.ipc.frames import encode_frame
 from totemd.ipc.requests import REQUESTS
+from totemd.services.changes.ledger import Accepted, History, Ledger, encode_entries, encode_record
 from totemd.wire.packets import PacketType
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -47,8 +49,10 @@ def seeds_of(target: str) -> dict[str, bytes]:
         return {name: chunk(1, data[:4000]) for name, data in packets.items()} | {"many": _several(packets)}
     if target == "synchronization":
         return _vectors("service_build", "barrier")
-    if target in ("cpg_messages", "cfg_messages", "cmap_messages", "votequorum_messages"):
+    if target in ("cpg_messages", "cfg_messages", "cmap_messages", "votequorum_messages", "changes_messages"):
         return _vectors(prefix=target.partition("_")[0] + "_")
+    if target == "change_records":
+        return _changes()
     if target in ("node_member", "node_representative"):
         return dict(_node_inputs(2 if target == "node_member" else 1))
     if target == "frames":
@@ -68,6 +72,21 @@ def seeds_of(target: str) -> dict[str, bytes]:
         return dict(_configurations())
     assert target == "capture", target
     return {path.stem: gzip.decompress(path.read_bytes())[:2000] for path in _captures()}
+
+
+def _changes() -> dict[str, bytes]:
+    """A change, an entry of the history, and what is stored and handed over."""
+    first = Change(bytes(16), "create", 1, 1, "totem {\n}\n", "root", 1)
+    second = Change(bytes(range(16)), "remove", 1, 2, "totem {\n}\n", boxes={1: b"box", 3: b"another"}, proposer=1)
+    book = Ledger(second, first, False, False, 3, Accepted(9, 2, (1, 3), True, second))
+    entries = [entry_of(first, "committed"), entry_of(second, "rejected", {3: "no"})]
+    return {
+        "change": second.encode(),
+        "entry": entries[1].encode(),
+        "ledger": book.encode(),
+        "entries": encode_entries(entries),
+        "record": encode_record(book, History(entries)),
+    }
 
 
 def _captures() -> list[Path]:

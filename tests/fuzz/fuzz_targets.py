@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections.abc import Callable
-from typing import Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from chunking import chunks
 from library_targets import library_handshake, library_requests, library_ring
@@ -20,6 +20,7 @@ from totemd.client import records, requests
 from totemd.client.errors import TotemdClientError
 from totemd.client.protocol import ClientProtocol, Pushed, Reply
 from totemd.client.records import Welcome
+from totemd.cluster.change import Change, HistoryEntry
 from totemd.config import load
 from totemd.config.reload import compare
 from totemd.errors import BadFrame, BadPacket, ConfigError, OperatorError
@@ -28,7 +29,8 @@ from totemd.ipc.frames import REPLY_BOUNDS, FrameDecoder, encode_frame
 from totemd.ipc.ports import Credentials
 from totemd.ipc.session import Session
 from totemd.limits import CLIENT_BACKLOG_BYTES_MAX, FRAME_SIZE_MAX, PROCESSOR_COUNT_MAX, REASSEMBLY_SIZE_MAX
-from totemd.wire import cfg, cmap, cpg, groups, packets, service, sync, votequorum
+from totemd.services.changes import ledger
+from totemd.wire import cfg, changes, cmap, cpg, groups, packets, service, sync, votequorum
 from totemd_protocol.describe import describe, jsonable
 
 Target: TypeAlias = Callable[[bytes], None]
@@ -124,6 +126,36 @@ def votequorum_messages(data: bytes) -> None:
     _same_again(data, votequorum.decode_reconfigure, votequorum.encode_reconfigure)
     _same_again(data, votequorum.decode_qdevice_reg, votequorum.encode_qdevice_reg)
     _same_again(data, votequorum.decode_qdevice_reconfigure, votequorum.encode_qdevice_reconfigure)
+
+
+def changes_messages(data: bytes) -> None:
+    """All messages of the replicated configuration, and the changes and records that they carry."""
+    for function in changes.ChangesFunction:
+        with contextlib.suppress(BadPacket):
+            message = changes.decode_changes(function, data)
+            if isinstance(message, changes.Propose | changes.Record):
+                change_records(message.data)
+            if isinstance(message, changes.Rejected | changes.Withdraw | changes.Checked):
+                # What is not UTF-8 is shown with replacement characters, which may need more room than it had.
+                assert len(message.reason) <= changes.REASON_MAX
+            else:
+                assert changes.decode_changes(function, changes.encode_changes(message)) == message, message
+
+
+def change_records(data: bytes) -> None:
+    """Changes, their history, and what is stored and handed over of both."""
+    for decode, encode in (
+        (Change.decode, Change.encode),
+        (HistoryEntry.decode, HistoryEntry.encode),
+        (ledger.Ledger.decode, ledger.Ledger.encode),
+        (ledger.decode_entries, ledger.encode_entries),
+        (ledger.decode_record, lambda record: ledger.encode_record(record[0], ledger.History(record[1]))),
+    ):
+        with contextlib.suppress(BadPacket):
+            read: Any = decode(data)
+            again = decode(encode(read))
+            if decode is not ledger.decode_record:
+                assert again == read, read
 
 
 def _accepts(data: bytes, decode: Callable[[bytes], object]) -> None:
@@ -371,6 +403,8 @@ TARGETS: Final[dict[str, Target]] = {
         cfg_messages,
         cmap_messages,
         votequorum_messages,
+        changes_messages,
+        change_records,
         node_member,
         node_representative,
         frames,
