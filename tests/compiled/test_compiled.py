@@ -22,9 +22,10 @@ from totemd.sim.run import run_seed
 from totemd.sim.trace import Trace
 import totemd.totem.core
 print(totemd.totem.core.__file__)
-for seed in range(1, 41):
-    outcome = run_seed(seed, nodes=(2, 9), faults=PRESETS["all"], trace=Trace())
-    print(outcome.trace_digest, len(outcome.violations))
+for faults, seeds in (("all", range(1, 41)), ("sealed", range(1, 9))):
+    for seed in seeds:
+        outcome = run_seed(seed, nodes=(2, 9), faults=PRESETS[faults], trace=Trace())
+        print(outcome.trace_digest, len(outcome.violations))
 """
 
 RECORDS = """
