@@ -53,14 +53,15 @@ class ManagedNode:
         self.keyfile.write_bytes(keys)
         self.keyfile.chmod(0o600)
 
-    def start(self, **environment: str) -> None:
-        """Start the daemon."""
-        command = [sys.executable, "-m", "totemd.cli.daemon", "-c", str(self.config), "--node", self.name]
+    def start(self, crash_at: str = "") -> None:
+        """Start the daemon; `crash_at`: a step of crashing_daemon.py at which it is to end."""
+        program = [str(Path(__file__).with_name("crashing_daemon.py"))] if crash_at else ["-m", "totemd.cli.daemon"]
+        command = [sys.executable, *program, "-c", str(self.config), "--node", self.name]
         command += ["--state-dir", str(self.state), "--run-dir", str(self.socket.parent)]
         command += ["--keyfile", str(self.keyfile)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **environment}
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "CRASH_AT": crash_at}
             )
 
     @property
