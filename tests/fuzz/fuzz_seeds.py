@@ -20,6 +20,7 @@ from fuzz_targets import NEXT, RAW, RECORDED, WAIT
 from library_seeds import library_handshakes, library_requests, library_rings
 from live_node import NODES, meeting, node_in_phase
 from packet_forgery import Forger
+from seal_targets import key_file_seeds, seal_seeds
 from small_configuration import small_text
 from totemd.cli.pcap import parse_datagrams
 from totemd.cluster.change import Change, entry_of
@@ -53,6 +54,10 @@ def seeds_of(target: str) -> dict[str, bytes]:
         return _vectors(prefix=target.partition("_")[0] + "_")
     if target == "change_records":
         return _changes()
+    if target == "sealed_datagrams":
+        return seal_seeds(_vectors(prefix="seal_"))
+    if target == "key_file":
+        return key_file_seeds()
     if target in ("node_member", "node_representative"):
         return dict(_node_inputs(2 if target == "node_member" else 1))
     if target == "frames":

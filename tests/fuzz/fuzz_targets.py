@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from chunking import chunks
 from library_targets import library_handshake, library_requests, library_ring
 from live_node import Host, address, check_bounds, configuration, lone_node, meeting, node_in_phase, settle
+from seal_targets import key_file, sealed_datagrams
 from totemd.cli.pcap import parse_datagrams
 from totemd.client import records, requests
 from totemd.client.errors import TotemdClientError
@@ -414,6 +415,8 @@ TARGETS: Final[dict[str, Target]] = {
         library_requests,
         client_protocol,
         config,
+        key_file,
+        sealed_datagrams,
         capture,
     )
 }
