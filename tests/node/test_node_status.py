@@ -11,6 +11,7 @@ from totemd.ipc.ports import Credentials
 from totemd.node import Node
 from totemd.node.effects import Exit, NodeEffect, PersistFile, ReadConfiguration
 from totemd.node.host import ServiceHost
+from totemd.node.status import summary
 from totemd.totem.effects import Log
 
 HERE = "10.0.0.1"
@@ -198,3 +199,10 @@ def test_synchronization_waits_for_a_quorum_device_patiently_and_goes_on_without
     assert not node.synchronizing
     assert node.membership.ring == waiting
     assert not node.quorum.get_quorate()
+
+
+def test_a_line_for_the_service_manager(lone: Lone) -> None:
+    assert summary(lone.node) == "looking for other nodes"
+    lone.node.start(lone.now)
+    lone.run(10)
+    assert summary(lone.node) == "no quorum: 1 of 3 nodes in ring 1.2d; votes: 1, needed: 2"

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import syslog
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -169,6 +170,7 @@ def test_files_are_closed_when_they_are_replaced(tmp_path: Path) -> None:
 
 STUCK = """
 import sys
+import syslog
 import time
 from totemd.config.model import LoggingSettings
 from totemd.shell.logs import Logger
@@ -214,3 +216,20 @@ def test_reader_that_goes_away_ends_nothing(unread_pipe: int) -> None:
     finally:
         os.close(writer)
     assert (result.returncode, result.stdout) == (0, b"logged\n")
+
+
+@pytest.mark.parametrize(("journal", "to_syslog", "copies"), [(True, True, 1), (True, False, 1), (False, True, 2)])
+def test_a_line_is_in_the_journal_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, journal: bool, to_syslog: bool, copies: int
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(syslog, "syslog", lambda priority, text: lines.append(text))
+    with (tmp_path / "stderr").open("w") as stderr:
+        status = os.fstat(stderr.fileno())
+        monkeypatch.setattr(sys, "stderr", stderr)
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino if journal else 1}")
+        logger = Logger(replace(QUIET, to_stderr=True, to_syslog=to_syslog))
+        logger.log("info", "MAIN", "said")
+        logger.close()
+    lines += (tmp_path / "stderr").read_text().splitlines()
+    assert len([line for line in lines if "said" in line]) == copies

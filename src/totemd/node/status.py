@@ -137,7 +137,7 @@ def summary(node: "Node") -> str:
         return who
     if node.quorum.get_quorate():
         return f"quorate: {who}"
-    return f"no quorum: {who}, {own.total_votes} of {own.quorum} votes needed"
+    return f"no quorum: {who}; votes: {own.total_votes}, needed: {own.quorum}"
 
 
 def nodes(node: "Node") -> list[dict[str, object]]:

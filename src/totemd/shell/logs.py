@@ -39,6 +39,7 @@ class Logger:
         self._recent: dict[tuple[str, str], int] = {}
         self._period_end = 0.0
         self._stderr = _descriptor(sys.stderr)
+        self._journal = leads_to_journal(self._stderr)
         self._file: TextIO | None = None
         self._in_force: LoggingSettings | None = None
         self.configure(settings)
@@ -137,7 +138,9 @@ class Logger:
             line = f"{clock}.{int(now * 1000) % 1000:03d} {line}"
         priority = LEVELS.get(level, syslog.LOG_INFO)
         usual = self._by_subsystem.get(subsystem, self._least)
-        if settings.to_stderr and priority <= usual and self._stderr is not None:
+        # In the journal a line is once, by the better of two ways.
+        to_stderr = settings.to_stderr and not (settings.to_syslog and self._journal)
+        if to_stderr and priority <= usual and self._stderr is not None:
             # Not sys.stderr: a thread that is stuck in its lock would abort the interpreter's end.
             os.write(self._stderr, line.encode(errors="replace"))
         file = self._file
@@ -146,6 +149,17 @@ class Logger:
             file.flush()
         if settings.to_syslog and priority <= usual:
             syslog.syslog(priority, f"[{subsystem}] {text}")
+
+
+def leads_to_journal(descriptor: int | None) -> bool:
+    """Whether systemd has connected it with the journal, where syslog's lines are as well (systemd.exec(5))."""
+    named = os.environ.get("JOURNAL_STREAM", "")
+    if descriptor is None or not named:
+        return False
+    with suppress(OSError):
+        status = os.fstat(descriptor)
+        return named == f"{status.st_dev}:{status.st_ino}"
+    return False
 
 
 def _descriptor(stream: TextIO | None) -> int | None:
