@@ -308,7 +308,9 @@ class Changes:
         except BadPacket as error:
             self._refuse(attempt, f"the new keys cannot be read: {error}")
             return
-        reason = self._objection(meaning)
+        # What may be decided on already is not asked about votes: here and now is not where and when it was.
+        members = () if attempt.firm else self._members
+        reason = self._objection(meaning, members)
         if meaning.config_version != change.version:
             reason = f"the text has version {meaning.config_version}, not {change.version}"
         if reason:
@@ -319,9 +321,10 @@ class Changes:
         attempt.configuration = meaning
         self._accept(attempt)
 
-    def _objection(self, meaning: Configuration) -> str:
+    def _objection(self, meaning: Configuration, members: tuple[NodeId, ...]) -> str:
+        """Why `meaning` cannot be put in force here, in a ring of `members`; () for a ring that did not ask."""
         objections = [*self._around.objections(meaning)]
-        votes = problem(self._around.configuration(), meaning, self._members)
+        votes = problem(self._around.configuration(), meaning, members) if members else None
         return clipped("; ".join([*objections, votes] if votes else objections))
 
     def _refuse(self, attempt: Attempt, reason: str) -> None:
@@ -512,7 +515,7 @@ class Changes:
 
     def _examine_text(self, ident: bytes, text: str, then: Callable[[str], None]) -> None:
         def examined(meaning: Meaning) -> None:
-            then(self._objection(meaning) if isinstance(meaning, Configuration) else meaning or "")
+            then(self._objection(meaning, self._members) if isinstance(meaning, Configuration) else meaning or "")
 
         self._book.examine(ident, text, examined)
 

@@ -5,7 +5,16 @@ from collections.abc import Iterator
 from totemd.ids import RingId
 from totemd.sim.checkers.checker import Finding
 from totemd.sim.checkers.chronicle import Chronicle, Span, Story
-from totemd.sim.history import ChangeAnswered, Configured, Delivered, GroupChanged, Limits, Synchronized, VersionInForce
+from totemd.sim.history import (
+    ChangeAnswered,
+    Configured,
+    Delivered,
+    GroupChanged,
+    Limits,
+    QuorumChanged,
+    Synchronized,
+    VersionInForce,
+)
 from totemd.totem.api import ConfigurationKind
 
 
@@ -110,7 +119,7 @@ def _compare(ring: RingId, one: _Path, two: _Path) -> Iterator[Finding]:
 
 def answers_hold(chronicle: Chronicle, limits: Limits) -> Iterator[Finding]:
     """A change whose client was told "refused" is never in force anywhere; one that was told "accepted" is, and in the
-    end everybody has it or something later."""
+    end everybody who has quorum has it or something later."""
     in_force: dict[bytes, float] = {}
     for event in chronicle.history:
         if isinstance(event, VersionInForce):
@@ -133,6 +142,10 @@ def _kept(chronicle: Chronicle, answer: ChangeAnswered) -> Iterator[Finding]:
     for nodeid in calm.nodes if calm is not None else ():
         story = chronicle.by_node[nodeid][-1] if nodeid in chronicle.by_node else None
         if story is None or story.ended is not None:
+            continue
+        verdicts = [event.quorate for event in story.events if isinstance(event, QuorumChanged)]
+        if not (verdicts and verdicts[-1]):
+            # Nobody who has it may be here.
             continue
         known = [event.committed for event in story.events if isinstance(event, VersionInForce)]
         if known and known[-1] < answer.version:
