@@ -16,7 +16,7 @@ import pytest
 from totemd_lab.beside import SETTINGS, SUBJECT, Beside, Mask, difference, masked, tool, wait_ready
 from totemd_lab.players import Stage
 from totemd_lab.ring import Lab, LabMaker, wait_until
-from totemd_lab.tools import Do, Run, Script, edit, leave_and_return, restore, runs, transcript, watching
+from totemd_lab.tools import Do, Run, Script, edit, leave_and_return, reload, restore, runs, transcript, watching
 
 pytestmark = [pytest.mark.root, pytest.mark.corosync]
 
@@ -231,17 +231,17 @@ RELOAD: Script = [
     edit("^( *)token: 800$", r"\1token: 900"),
     edit("^( *)cluster_name: lab$", r"\1cluster_name: other"),
     edit("^( *)to_syslog: no$", r"\1to_syslog: no\n\1debug: off"),
-    Run("corosync-cfgtool -R"),
+    *reload(),
     Run("corosync-cmapctl totem. logging. config. quorum. nodelist. runtime.config.totem."),
     Run("corosync-cmapctl totem. logging. config. quorum. nodelist.", 2, until="config_version .u64. = 4"),
     Run("corosync-cmapctl -g runtime.members.2.config_version", until="= 4"),
     Run("corosync-quorumtool -s"),
     edit(r"(?s)(name: n3\n)", r"\1        quorum_votes: 2\n"),
-    Run("corosync-cfgtool -R", node=2),
+    *reload(2),
     *[Run("corosync-quorumtool -s", node, until="^Total votes: +4$") for node in (1, 2, 3)],
     Run("corosync-cmapctl nodelist."),
     restore(),
-    Run("corosync-cfgtool -R"),
+    *reload(),
     *[Run("corosync-quorumtool -s", node, until="^Total votes: +3$") for node in (1, 2, 3)],
     Run("corosync-cmapctl totem. logging. config. quorum. nodelist. runtime.config.totem."),
     Run("corosync-quorumtool -e 3"),
@@ -250,23 +250,23 @@ RELOAD: Script = [
 
 BAD_RELOAD: Script = [
     edit("^totem {$", "totem {\n    broken"),
-    Run("corosync-cfgtool -R"),
+    *reload(),
     Run("corosync-quorumtool -s"),
     Run("corosync-cmapctl config. totem."),
     restore(),
     edit("^( *)token: 800$", r"\1token: soon"),
-    Run("corosync-cfgtool -R"),
+    *reload(),
     restore(),
     edit("^( *)token: 800$", r"\1token: 5"),
-    Run("corosync-cfgtool -R"),
+    *reload(),
     restore(),
     edit("^( *)nodeid: 2$", r"\1nodeid: 1"),
-    Run("corosync-cfgtool -R"),
+    *reload(),
     restore(),
     edit("^ *provider: corosync_votequorum$", "    provider: corosync_votequorum\n    expected_votes: many"),
-    Run("corosync-cfgtool -R"),
+    *reload(),
     restore(),
-    Run("corosync-cfgtool -R"),
+    *reload(),
     Run("corosync-cmapctl config. totem. runtime.config.totem."),
     Run("corosync-quorumtool -s"),
 ]

@@ -88,6 +88,29 @@ def restore() -> Do:
     return Do(write)
 
 
+RELOADED = re.compile(r"Config reload requested by node|the configuration was (?:not )?reloaded")
+
+
+def reload(nodeid: int = 1) -> Script:
+    """Have all nodes read their files again, and wait until each has: what is edited next is not for this time."""
+    before: dict[int, int] = {}
+
+    def reloads(node: Node) -> int:
+        return len(RELOADED.findall(node.log_text()))
+
+    def count(lab: Lab) -> None:
+        before.update({node.nodeid: reloads(node) for node in lab.nodes})
+
+    def wait(lab: Lab) -> None:
+        if not wait_until(lambda: all(reloads(node) > before[node.nodeid] for node in lab.nodes), PATIENCE_S):
+            raise LabError(f"not everywhere reloaded:\n{lab.describe()}")
+        for node in lab.nodes:
+            # corosync reads the file after it has said so, and answers nobody meanwhile.
+            tool(node, ["corosync-cmapctl", "-g", "totem.version"])
+
+    return [Do(count), Run("corosync-cfgtool -R", nodeid), Do(wait)]
+
+
 def leave_and_return(lab: Lab, nodeid: int, left: Callable[[], object], back: Callable[[], object]) -> None:
     """Stop a node and start it again; `left` and `back` wait until that has been seen."""
     lab.node(nodeid).terminate()
