@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fake_daemon import NODES, STATUS, FakeConnection, FakeDaemon, FakeRefusal, Frame
+from fake_daemon import STATUS, FakeConnection, FakeDaemon, FakeRefusal, Frame
 from totemd.cli import cluster_status, ctl
 from totemd.cli.command_line import Parser
 from totemd.client.records import decode_status
@@ -93,17 +93,6 @@ def test_status_says_who_refuses_this_node_and_why(
     ) in capsys.readouterr().out
     assert run("status", "--json") == 2
     assert json.loads(capsys.readouterr().out)["refused_by"][0] == {"nodeid": 2, **refusal}
-
-
-def test_a_removed_node_that_is_remembered_is_listed_once(
-    run: Run, daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]
-) -> None:
-    dead = {"nodeid": 5, "name": "", "address": "", "votes": 1, "local": False, "state": "dead"}
-    daemon.on("nodes", {"nodes": [*NODES["nodes"], dead]})
-    assert run("nodes", "--all") == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == ["1", "2", "3", "4", "5"]
-    assert run("status") == 0
-    assert "3 of 4 nodes" in capsys.readouterr().out
 
 
 def test_status_for_programs(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

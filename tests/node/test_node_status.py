@@ -1,17 +1,21 @@
 """What a node says of itself before its first ring and alone in it, and how its services use it."""
 
 import errno
+from dataclasses import replace
 
 import msgpack
 import pytest
 
 from small_configuration import small_configuration
+from totemd.config.model import RemovedNode
 from totemd.ipc.frames import encode_frame
 from totemd.ipc.ports import Credentials
 from totemd.node import Node
 from totemd.node.effects import Exit, NodeEffect, PersistFile, ReadConfiguration
 from totemd.node.host import ServiceHost
 from totemd.node.status import summary
+from totemd.services.votequorum.electorate import VoterState
+from totemd.services.votequorum.events import NodeStanding
 from totemd.totem.effects import Log
 
 HERE = "10.0.0.1"
@@ -199,6 +203,18 @@ def test_synchronization_waits_for_a_quorum_device_patiently_and_goes_on_without
     assert not node.synchronizing
     assert node.membership.ring == waiting
     assert not node.quorum.get_quorate()
+
+
+def test_votequorums_memory_of_a_removed_node_does_not_show(formed: Lone, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = formed.node
+    assert node.votequorum is not None
+    remembered = (*node.votequorum.nodes(), NodeStanding(4, VoterState.DEAD, 1), NodeStanding(5, VoterState.DEAD, 1))
+    monkeypatch.setattr(node.votequorum, "nodes", lambda: remembered)
+    node.configuration = replace(node.configuration, removed=(RemovedNode(4, "pike", None, 8),))
+    assert [entry["nodeid"] for entry in node.nodes()] == [1, 2, 3, 5]
+    configuration = node.status()["configuration"]
+    assert isinstance(configuration, dict)
+    assert configuration["removed"] == [{"nodeid": 4, "name": "pike", "version": 8}]
 
 
 def test_a_line_for_the_service_manager(lone: Lone) -> None:

@@ -43,7 +43,7 @@ def compat_text(status: Status, date: str | None = None) -> str:
 
 def status_text(status: Status, nodes: Iterable[Node]) -> str:
     """What a person wants to know, from the whole to the single nodes."""
-    known = _not_removed(nodes, status)
+    known = list(nodes)
     lines = [*_cluster_lines(status), *_quorum_lines(status), *_refusal_lines(status), *_ring_lines(status, known)]
     text = "".join(f"{label + ':' if label else '':<{_LABEL_WIDTH}}{value}\n" for label, value in lines)
     absent = [node for node in known if node.state != "member"]
@@ -119,7 +119,7 @@ def nodes(arguments: Namespace) -> int:
         found = client.status()
         known = client.nodes() if arguments.all or arguments.json else ()
     configuration = found.configuration
-    rows = [_with_join(node, configuration) for node in _not_removed(known, found)]
+    rows = [_with_join(node, configuration) for node in known]
     if arguments.json:
         shown = [row for row in rows if arguments.all or row.state in ("member", "leaving", "joining")]
         removed = configuration.removed if arguments.all and configuration is not None else ()
@@ -129,13 +129,6 @@ def nodes(arguments: Namespace) -> int:
     else:
         sys.stdout.write(render.members_text(found.members))
     return 0
-
-
-def _not_removed(nodes: Iterable[Node], status: Status) -> list[Node]:
-    """Without nodes that the daemon remembers only because they were here before they were removed."""
-    configuration = status.configuration
-    removed = {node.nodeid for node in configuration.removed} if configuration is not None else set()
-    return [node for node in nodes if node.nodeid not in removed or node.state == "member"]
 
 
 def _with_join(node: Node, configuration: ConfigurationInForce | None) -> Node:

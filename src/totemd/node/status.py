@@ -141,13 +141,14 @@ def summary(node: "Node") -> str:
 
 
 def nodes(node: "Node") -> list[dict[str, object]]:
-    """The answer to `nodes`: the nodelist and every node ever seen, ascending."""
+    """The answer to `nodes`: the nodelist and every node ever seen, ascending; not those that were removed since."""
     members = node.membership.members if node.membership is not None else ()
     states = dict.fromkeys(members, "member")
     if node.votequorum is not None:
         for voter in node.votequorum.nodes():
             states[voter.nodeid] = voter.state.name.lower()
-    known = {entry.nodeid for entry in node.configuration.nodes} | states.keys()
+    removed = {entry.nodeid for entry in node.configuration.removed} - set(members)
+    known = {entry.nodeid for entry in node.configuration.nodes} | states.keys() - removed
     return [{**_member(node, nodeid), "state": states.get(nodeid, "never")} for nodeid in sorted(known) if nodeid]
 
 
