@@ -19,7 +19,7 @@ from totemd.cluster.text import with_version
 from totemd.config import Configuration, load
 from totemd.errors import MachineError, OperatorError
 from totemd.seal.keys import KeyRing, new_key
-from totemd.services.changes.ledger import Ledger
+from totemd.services.changes.ledger import Ledger, decode_entries
 from totemd.shell.configuration_files import ConfigurationFiles, adopted, committed_change
 
 SYSTEM_CALLS = ("os.open", "os.write", "os.fsync", "rename", "unlink")
@@ -103,6 +103,9 @@ def test_the_first_life_adopts_the_file(disk: Disk) -> None:
     assert files.committed is not None
     assert (files.committed.version, files.committed.text, files.committed.kind) == (1, TEXT, "create")
     assert Change.decode(records["committed"]) == files.committed
+    (entry,) = decode_entries(records["history"])
+    assert (entry.version, entry.kind, entry.outcome) == (1, "create", "committed")
+    assert entry.when > 1_700_000_000
     assert disk.config.read_text() == TEXT
     assert disk.open()[0].committed == files.committed
 
@@ -142,7 +145,7 @@ def test_a_crash_anywhere_leaves_one_version_in_all_files(
         is_new = again.committed.version == change.version
         assert disk.sending().sending == (NEW_KEYS if rotates and is_new else OLD_KEYS).sending
         assert not again.look().edited
-        assert set(records) <= {"committed", "state"}
+        assert set(records) <= {"committed", "state", "history"}
         assert not list(path.rglob("*.edited"))
         if not crashed:
             assert is_new

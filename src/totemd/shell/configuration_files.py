@@ -11,13 +11,15 @@ what a crash has left undone of file and keys. All of this blocks for as long as
 
 import os
 import re
+import time
 from contextlib import suppress
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 from totemd.cluster.boxes import open_box
-from totemd.cluster.change import Change, box_context
+from totemd.cluster.change import Change, box_context, entry_of
 from totemd.cluster.identity import IDENTITY_FILE, Identity
 from totemd.cluster.text import digest
 from totemd.config.document import Document
@@ -27,7 +29,7 @@ from totemd.errors import BadPacket, ConfigError, MachineError, OperatorError
 from totemd.ids import NodeId
 from totemd.record import record
 from totemd.seal.keys import KeyRing
-from totemd.services.changes.ledger import COMMITTED_FILE, STATE_FILE, Ledger
+from totemd.services.changes.ledger import COMMITTED_FILE, HISTORY_FILE, STATE_FILE, Ledger, encode_entries
 from totemd.shell.state import read_file, replace_file
 
 CHANGES_DIRECTORY: Final = "changes"
@@ -47,8 +49,8 @@ FILE_SIZE_MAX: Final = 1024 * 1024
 EDITED_SUFFIX: Final = ".edited"
 """Behind the name of a file that was edited by hand and is replaced by a committed version: it is kept."""
 
-ADOPTED: Final = "adopted"
-"""Who made the first version of a cluster whose file was there before its records."""
+ADOPTED: Final = "as corosync.conf was"
+"""What the history says of the first version."""
 
 _RECORD_NAME: Final = re.compile(r"[a-z0-9_][a-z0-9._-]{0,63}")
 
@@ -83,8 +85,7 @@ def committed_change(state_dir: Path) -> Change | None:
 def adopted(text: str, version: int, cluster_id: bytes) -> Change:
     """The first record of a file that has none: the same on all nodes that have the same file. OperatorError."""
     seed = b"totemd adopted" + cluster_id + version.to_bytes(8, "big") + digest(text)
-    what = "the file was there first"
-    change = Change(sha256(seed).digest()[:16], "create", version, version, text, who=ADOPTED, what=what)
+    change = Change(sha256(seed).digest()[:16], "create", version, version, text, what=ADOPTED)
     try:
         change.encode()
     except ValueError as error:
@@ -193,6 +194,9 @@ class ConfigurationFiles:
             raise MachineError(f"{self.file} is gone; start again when it is there")
         change = adopted(_text(data), configuration.config_version, configuration.cluster_id)
         self._note_written(data)
+        # When it was first seen here: of no matter to the change, which is the same on all nodes.
+        entry = replace(entry_of(change, "committed"), when=int(time.time()))
+        self.store(HISTORY_FILE, encode_entries([entry]))
         self.store(COMMITTED, change.encode())
 
     def _finish(self, committed: Change, configuration: Configuration) -> None:
@@ -201,7 +205,7 @@ class ConfigurationFiles:
         if key_ring is not None and self._sends_another(key_ring):
             self.write_keys(key_ring)
         found = read_file(self.file, FILE_SIZE_MAX)
-        if not found or sha256(found).digest() == self._written:
+        if not found or found == committed.text.encode() or sha256(found).digest() == self._written:
             self.write(committed.text, None)
 
     def _keys_of(self, change: Change, configuration: Configuration) -> bytes | None:
