@@ -188,8 +188,26 @@ def test_r07_duplicates_are_refused_before_anything_changes(change: dict[str, ob
     assert isinstance(answer.message, Refused)
     assert told in " ".join(answer.message.reasons)
     assert world.text == before
+    sponsor.disconnected()
     # Nothing is remembered of it: the right node can come with the ticket.
     assert isinstance(conversation(world, ticket).run(), Finish)
+
+
+def test_nobody_is_told_what_is_just_being_undone() -> None:
+    """A joiner that died with its place and comes again at once: first the old try is undone."""
+    world = World()
+    ticket = world.issue()
+    talk = conversation(world, ticket)
+    talk.cut_at = steps_of_a_join() - 4
+    with pytest.raises(Cut):
+        talk.run()
+    assert world.changes == ["join"]
+    [undo] = talk.sponsor.disconnected()
+    assert isinstance(undo, Propose)
+    assert refusal(conversation(world, ticket)).code == "busy"
+    world.carry(talk.sponsor, undo.kind)
+    assert world.changes == ["join", "abort-join"]
+    assert conversation(world, ticket).run() == Finish(2, PATIENCE_S)
 
 
 def test_what_comes_out_of_turn_ends_the_conversation() -> None:
@@ -210,7 +228,12 @@ def test_two_that_join_at_once_get_two_ids() -> None:
     with pytest.raises(Cut):
         one.run()
     assert two.run() == Finish(2, PATIENCE_S)
-    assert conversation(world, world.issue(3), 2).run() == Finish(3, PATIENCE_S)
+    # As long as its first try is not over it is told to come again.
+    again = conversation(world, world.issue(3), 2).run()
+    assert isinstance(again, Fail)
+    assert (again.code, again.again) == ("busy", True)
+    assert one.sponsor.disconnected() == []
+    assert conversation(world, world.issue(4), 2).run() == Finish(3, PATIENCE_S)
     assert {node.name for node in world.configuration.nodes} == {"n1", "n2", "n3"}
 
 

@@ -148,6 +148,7 @@ class Conversation:
             side, action = todo.pop(0)
             self._step()
             if isinstance(action, Finish | Fail):
+                assert self.sponsor.disconnected() == [], "nothing is to be undone"
                 return action
             for more_side, more in self._perform(side, action):
                 todo.append((more_side, more))

@@ -21,7 +21,7 @@ from totemd.client.errors import TotemdClientError
 from totemd.cluster.change import Change
 from totemd.cluster.identity import Identity, new_identity
 from totemd.cluster.join_messages import FROM_MEMBER_MAX, LENGTH_SIZE, Message, decode, encode
-from totemd.cluster.joining import Fail, Finish, Joiner, JoinerAction, Probe, Send, Store
+from totemd.cluster.joining import PATIENCE_S, Fail, Finish, Joiner, JoinerAction, Probe, Send, Store
 from totemd.cluster.nodelist_text import JOINING_VOTES, check_node_name
 from totemd.cluster.ticket import TICKET_SIZE_MAX, Ticket, parse_ticket
 from totemd.errors import BadPacket
@@ -56,23 +56,33 @@ def join(arguments: Namespace) -> int:
     check_node_name(name)
     files = NodeFiles.of(arguments)
     begun = files.joining.exists()
+    deadline = time.monotonic() + arguments.timeout
+    if begun and not arguments.replace and (nodeid := _running_node(arguments)) is not None:
+        # Everything was done but to wait.
+        return _finish(arguments, files, Finish(nodeid, 0), deadline, name, ticket.cluster, None)
     aside = _check_free(arguments, files, begun)
     identity = (load_identity(files.state_dir) if begun else None) or new_identity(os.urandom)
     files.begin_joining(identity)
-    deadline = time.monotonic() + arguments.timeout
     finish = _join_in_time(_Attempt(arguments, ticket, identity, name, files), deadline, begun)
-    said = {"nodeid": finish.nodeid, "name": name, "cluster_name": ticket.cluster, "put_aside": aside}
     hint = _start(arguments, files)
     if hint is not None:
         text = (
             f"This machine is node {finish.nodeid} ({name}) of {ticket.cluster}, without votes until it is a member.\n"
         )
         text += f"Start its daemon within {finish.patience_s} s:\n  {hint}"
-        say(arguments, text, **said, counted=False, start=hint)
+        facts = {"nodeid": finish.nodeid, "name": name, "cluster_name": ticket.cluster, "put_aside": aside}
+        say(arguments, text, **facts, counted=False, start=hint)
         return 0
-    _wait_until_counted(arguments, finish.nodeid, deadline, finish.patience_s)
+    return _finish(arguments, files, finish, deadline, name, ticket.cluster, aside)
+
+
+def _finish(
+    arguments: Namespace, files: NodeFiles, finish: Finish, deadline: float, name: str, cluster: str, aside: str | None
+) -> int:
+    _wait_until_counted(arguments, finish.nodeid, deadline)
     files.end_joining()
-    say(arguments, f"This machine is node {finish.nodeid} ({name}) of {ticket.cluster}.", **said, counted=True)
+    facts = {"nodeid": finish.nodeid, "name": name, "cluster_name": cluster, "put_aside": aside}
+    say(arguments, f"This machine is node {finish.nodeid} ({name}) of {cluster}.", **facts, counted=True)
     return 0
 
 
@@ -82,7 +92,7 @@ def _ticket_text(given: str) -> str:
 
 def _check_free(arguments: Namespace, files: NodeFiles, begun: bool) -> str | None:
     """CommandError if this machine is a node, or its daemon runs; where old files were put, if they were."""
-    if _daemon_runs(arguments):
+    if _running_node(arguments) is not None:
         raise CommandError("a daemon runs on this machine; stop it first, for example with systemctl stop " + UNIT)
     if begun and not arguments.replace:
         return None
@@ -257,15 +267,16 @@ def _start(arguments: Namespace, files: NodeFiles) -> str | None:
     return None
 
 
-def _daemon_runs(arguments: Namespace) -> bool:
+def _running_node(arguments: Namespace) -> NodeId | None:
+    """As which node a daemon runs on this machine, if one does."""
     try:
-        with blocking.connect(arguments.socket, name="totemctl"):
-            return True
+        with blocking.connect(arguments.socket, name="totemctl") as client:
+            return client.welcome.nodeid
     except TotemdClientError:
-        return False
+        return None
 
 
-def _wait_until_counted(arguments: Namespace, nodeid: NodeId, deadline: float, patience_s: int) -> None:
+def _wait_until_counted(arguments: Namespace, nodeid: NodeId, deadline: float) -> None:
     """Until the daemon here says that this node is a member whose votes count. JoinFailed."""
     problem = "its daemon does not answer"
     while time.monotonic() < deadline:
@@ -278,8 +289,8 @@ def _wait_until_counted(arguments: Namespace, nodeid: NodeId, deadline: float, p
             problem = f"its daemon does not answer ({error})"
         time.sleep(LOOK_S)
     raise JoinFailed(
-        f"this machine has its place as node {nodeid}, but is no member yet: {problem}. See the daemon's log. The "
-        f"place is kept for {patience_s} s; then and before, totemctl cluster join with the same ticket tries again"
+        f"this machine has its place as node {nodeid}, but does not count yet: {problem}. See the daemon's log. The "
+        f"place is kept for {PATIENCE_S} s; totemctl cluster join with the same ticket goes on from here"
     )
 
 

@@ -206,6 +206,7 @@ class Sponsor:
         assert self._hello is not None
         if self._state is _SponsorState.DONE:
             self._tickets.release(self._hello.uuid)
+            self.forget()
             return []
         self._tickets.use(secret_digest(self._hello.secret), self._hello.uuid)
         return self._reserve()
@@ -213,6 +214,7 @@ class Sponsor:
     def rejected(self, reasons: tuple[str, ...]) -> list[SponsorAction]:
         """The change was not made, and nothing has changed."""
         if self._state is _SponsorState.DONE:
+            self.forget()
             return []
         return self._refuse("rejected", *reasons)
 
@@ -220,7 +222,15 @@ class Sponsor:
         """The connection is gone. A joiner that had its place and did not say that it has it on disk loses it."""
         gave_up = self._state is _SponsorState.STORED and self._pending() is not None
         self._state = _SponsorState.DONE
-        return [Propose("abort-join")] if gave_up else []
+        if gave_up:
+            return [Propose("abort-join")]
+        self.forget()
+        return []
+
+    def forget(self) -> None:
+        """This is over, whatever has become of it: the node may come again."""
+        if self._hello is not None:
+            self._tickets.busy.discard(self._hello.uuid)
 
     def _greet(self, hello: Hello) -> list[SponsorAction]:
         ticket = self._tickets.find(secret_digest(hello.secret))
@@ -237,6 +247,9 @@ class Sponsor:
         configuration = self._cluster.configuration
         if hello.cluster != configuration.cluster_name:
             return self._refuse("cluster", f'this is the cluster "{configuration.cluster_name}"')
+        if hello.uuid in self._tickets.busy:
+            return self._refuse("busy", "an earlier try of this node is still being dealt with")
+        self._tickets.busy.add(hello.uuid)
         self._hello = hello
         if not self._cluster.quorate:
             return self._refuse("no_quorum", "the cluster has no quorum, so nothing can be changed; try again later")

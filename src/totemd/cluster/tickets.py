@@ -37,6 +37,8 @@ class Tickets:
 
     def __init__(self) -> None:
         self._tickets: dict[bytes, IssuedTicket] = {}
+        self.busy: set[bytes] = set()
+        """Nodes, by their uuids, that talk to this member now, or whose last try is just being undone."""
 
     def add(self, ticket: IssuedTicket, now: int) -> None:
         """Remember a new ticket; TooManyTickets."""

@@ -85,8 +85,8 @@ class Sealing:
         """Bytes as they go on the wire."""
         self.next_deadline = self.seal.next_deadline
         self.dropped: Counter[str] = Counter()
-        self.on_stranger: Callable[[bytes, str], None] = _ignore
-        """Given what has no seal at all, with its source."""
+        self.on_stranger: Callable[[bytes, str], object] = _ignore
+        """Given what has no seal at all, with its source; true: it was meant so, and is not counted as dropped."""
         self.refusals: dict[NodeId, Verdict] = {}
         """What nodes have said that do not admit this one, the last of each; at most REFUSALS_MAX."""
         self.seal.on_refused = self._was_refused
@@ -152,8 +152,9 @@ class Sealing:
     def _not_for_ring(self, data: bytes, source: str, now: float) -> None:
         if self.seal.outbox:
             self._send(source)
-        if data[: len(MAGIC)] != MAGIC:
-            self.on_stranger(data, source)
+        if data[: len(MAGIC)] != MAGIC and self.on_stranger(data, source):
+            self.seal.counters[NOT_SEALED] -= 1
+            return
         if not self._watching:
             self._watching = True
             self._node.timers.set(_TIMER, now + FIRST_LOOK_S, self._look)

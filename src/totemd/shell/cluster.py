@@ -17,7 +17,7 @@ from totemd.cluster.change import Change, Kind
 from totemd.cluster.completing import Completing, Completion
 from totemd.cluster.joining import Sponsor, SponsorAction
 from totemd.cluster.nodelist_text import mark_leaving
-from totemd.cluster.probe import PROBE_ID_SIZE, ProbeOrder, Responder, probe_key, targets
+from totemd.cluster.probe import MAGIC, PROBE_ID_SIZE, ProbeOrder, Responder, probe_key, targets
 from totemd.cluster.removal import NodeRuns, Removal, plan_leaving, plan_removal
 from totemd.cluster.tickets import Tickets
 from totemd.config.model import Configuration, TransportKind
@@ -40,6 +40,9 @@ KILL_PATIENCE_S: Final = 15.0
 
 LEAVE_PAUSE_S: Final = 0.2
 """From the change by which this node leaves to its end: whoever asked for it is told first."""
+
+SYNC_PATIENCE_S: Final = 5.0
+"""How long a request may wait for a ring that is forming."""
 
 NO_QUORUM: Final = Code.NO_RESOURCES
 """What a client is told for lack of quorum."""
@@ -98,10 +101,8 @@ class ClusterFront:
     # What clients ask for
 
     def invite(self, ttl_s: int, node_name: str | None, done: Done) -> None:
-        if not self.quorate:
-            raise ServiceError(NO_QUORUM, "there is no quorum, so nobody can join now")
-
         async def invite() -> dict[str, object]:
+            await self._check_quorum()
             ticket = await self._invitations.invite(self.configuration.cluster_name, ttl_s, node_name)
             contacts = [list(contact) for contact in ticket.contacts]
             return {"ticket": ticket.to_text(), "expires": ticket.expires, "contacts": contacts}
@@ -110,7 +111,7 @@ class ClusterFront:
 
     def remove(self, node: str, force: bool, who: str, done: Done) -> None:
         async def remove() -> dict[str, object]:
-            self._check_quorum()
+            await self._check_quorum()
             plan = plan_removal(self.configuration, self._members(), self._node.nodeid, node, force=force)
             if plan.is_member:
                 await self._end_member(plan)
@@ -120,7 +121,7 @@ class ClusterFront:
 
     def leave(self, who: str, done: Done) -> None:
         async def leave() -> dict[str, object]:
-            self._check_quorum()
+            await self._check_quorum()
             plan = plan_leaving(self.configuration)
             what = f"node {plan.nodeid} ({plan.name}) leaves"
             outcome = await self._proposer.propose(
@@ -167,7 +168,7 @@ class ClusterFront:
         self._node.cfg.kill_node(plan.nodeid, "is removed from the cluster")
         self._pump()
         with trio.move_on_after(KILL_PATIENCE_S):
-            while plan.nodeid in self._members():
+            while plan.nodeid in self._members() or self._node.sync_in_progress:
                 news = self._news
                 with trio.move_on_after(1.0):
                     await news.wait()
@@ -175,7 +176,7 @@ class ClusterFront:
             raise OperatorError(
                 f"{plan.name} was told to end and is still a member; switch the machine off and try again"
             )
-        self._check_quorum()
+        await self._check_quorum()
 
     # What joins need to know
 
@@ -191,8 +192,8 @@ class ClusterFront:
 
     @property
     def quorate(self) -> bool:
-        """Whether this node's component is."""
-        return self._node.quorum.get_quorate() and not self._node.sync_in_progress
+        """Whether this node's component is, or was before the ring that is forming: changes wait for that one."""
+        return self._node.quorum.get_quorate()
 
     def record(self) -> bytes:
         """The committed change, for a joiner's state; without boxes, of which none is for it."""
@@ -285,14 +286,22 @@ class ClusterFront:
         keys = self._node.sealing.seal.keys
         return [key.secret for key in (keys.sending, *keys.accepted)]
 
-    def _stranger(self, data: bytes, source: str) -> None:
+    def _stranger(self, data: bytes, source: str) -> bool:
+        """Whether it is a probe; what is to be answered is."""
+        if not data.startswith(MAGIC):
+            return False
         answer = self._responder.answer(data, trio.current_time())
         if answer is not None:
             self._node.emit(SendNow(*answer))
+        return True
 
-    def _check_quorum(self) -> None:
+    async def _check_quorum(self) -> None:
+        """ServiceError if there is none, also when a ring that is forming has formed."""
+        with trio.move_on_after(SYNC_PATIENCE_S):
+            while self._node.sync_in_progress:
+                await trio.sleep(0.05)
         if not self.quorate:
-            raise ServiceError(NO_QUORUM, "there is no quorum, so nobody can be taken out of the cluster now")
+            raise ServiceError(NO_QUORUM, "there is no quorum, so nothing can be changed now")
 
     def _check_accepted(self, outcome: Outcome) -> None:
         if outcome.accepted:

@@ -98,7 +98,10 @@ class JoinServer:
                 # Without a word of goodbye in TLS: the last message has said it.
                 await trio.aclose_forcefully(stream)
         if visitor.sponsor is not None:
-            await self._perform(visitor.sponsor, None, visitor.sponsor.disconnected())
+            try:
+                await self._perform(visitor.sponsor, None, visitor.sponsor.disconnected())
+            finally:
+                visitor.sponsor.forget()
 
     async def _converse(self, visitor: _Visitor, stream: "trio.SSLStream[trio.SocketStream]") -> None:
         with trio.fail_after(GREETING_TIMEOUT_S):

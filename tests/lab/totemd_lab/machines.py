@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from totemd_lab import native
+
 STOP_TIMEOUT_S = 10.0
 COMMAND_TIMEOUT_S = 60.0
 
@@ -139,7 +141,7 @@ class Machine:
 
     def status(self) -> Any:
         """What `totemctl status` says; None while the daemon does not answer."""
-        return self.ctl("status")
+        return native.ask(self.socket, "status", timeout_s=5)
 
     def is_settled(self, members: int) -> bool:
         """Whether it is quorate in a ring of so many, all of which count."""

@@ -1,0 +1,381 @@
+"""Real daemons on loopback, without root: a cluster is made, nodes join, leave, are removed and come back."""
+
+import base64
+import json
+import os
+import select
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from totemd.cluster.join_messages import Hello, Refused, decode, encode
+from totemd.cluster.ticket import Ticket, parse_ticket
+from totemd_lab.machines import Machine, Machines, wait_until
+
+
+@pytest.fixture
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+    # Short, because the path of a Unix socket may have 107 bytes.
+    made = Machines(tmp_path_factory.mktemp("m"))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def settled(members: list[Machine], timeout_s: float = 20) -> None:
+    """All of them are in one ring and count, and nothing is left to be done about anybody."""
+
+    def done() -> bool:
+        return all(machine.is_settled(len(members)) for machine in members) and not any(
+            word in members[0].config.read_text() for word in ("joining_votes", "leaving")
+        )
+
+    wait_until(done, timeout_s, "\n".join(machine.log_tail() for machine in members))
+
+
+def ticket(machine: Machine, *more: str) -> str:
+    text: str = machine.ask("invite", *more)["ticket"]
+    return text
+
+
+def cluster_of(machines: Machines, *names: str) -> list[Machine]:
+    """Machines 1, 2 ... of one cluster."""
+    first, *others = [machines.add(name, number) for number, name in enumerate(names, 1)]
+    machines.create(first)
+    for machine in others:
+        machine.join(ticket(first))
+    settled([first, *others])
+    return [first, *others]
+
+
+def unmoved(machines: list[Machine]) -> list[Any]:
+    """What must not change for the others because of somebody who does not belong: ring, votes, configuration."""
+    found = [machine.status() for machine in machines]
+    return [(status["ring"], status["votes"], status["members"]) for status in found] + [
+        machine.config.read_bytes() for machine in machines
+    ]
+
+
+def test_the_life_of_a_cluster(machines: Machines) -> None:
+    hake, ling = machines.add("hake", 1), machines.add("ling", 2)
+    machines.create(hake)
+    first = ticket(hake)
+    hake.run("create", "sea", *hake.files, status=1)
+    assert "node 2 (ling) of sea" in ling.join(first)
+    settled([hake, ling])
+    tope = machines.add("tope", 3)
+    assert json.loads(tope.join(ticket(hake, "--node-name", "tope"), "--json").splitlines()[-1])["nodeid"] == 3
+    settled([hake, ling, tope])
+    assert hake.config.read_bytes() == ling.config.read_bytes() == tope.config.read_bytes()
+    for machine in (hake, ling, tope):
+        assert [file.stat().st_mode & 0o777 for file in (machine.key, machine.state / "identity")] == [0o600, 0o600]
+
+    # What is refused, and changes nothing.
+    before = unmoved([hake, ling, tope])
+    pike = machines.add("pike", 4)
+    assert "has been used" in pike.join(first, status=1)
+    assert "is this node" in hake.run("remove", "hake", status=1)
+    assert "is a member now" in hake.run("remove", "tope", status=1)
+    assert "no node of this cluster" in hake.run("remove", "cod", status=1)
+    assert "is a node already" in tope_joins_again(tope, hake)
+    assert unmoved([hake, ling, tope]) == before
+    assert not pike.config.exists()
+    assert not (pike.state / "identity").exists()
+
+    # R09, R08: removed while it is off, it comes back with its old disk and moves nobody.
+    tope.stop()
+    before_key = hake.key.read_bytes()
+    assert "is removed" in hake.run("remove", "tope")
+    settled([hake, ling])
+    assert hake.key.read_bytes() != before_key
+    assert "removed already" in hake.run("remove", "tope", status=1)
+    before = unmoved([hake, ling])
+    tope.start()
+    wait_until(lambda: tope.logged("was removed from the cluster"), 15, tope.log_tail())
+    wait_until(lambda: hake.logged("node 3 (tope) is refused (removed)"), 15, hake.log_tail())
+    time.sleep(1.0)
+    status = tope.status()
+    assert (status["quorate"], len(status["members"])) == (False, 1)
+    assert unmoved([hake, ling]) == before
+    tope.stop()
+
+    # Its own name is free; as a new node it is welcome.
+    assert "node 4 (tope)" in tope.join(ticket(ling), "--replace")
+    settled([hake, ling, tope])
+
+    # Leaving: nobody loses quorum, and the others get another key.
+    before_key = hake.key.read_bytes()
+    said = json.loads(tope.run("leave", "--json").splitlines()[-1])
+    assert (said["nodeid"], said["ended"]) == (4, True)
+    settled([hake, ling])
+    wait_until(lambda: hake.key.read_bytes() != before_key, 10, hake.log_tail())
+    assert not hake.logged("non-primary")
+
+
+def tope_joins_again(tope: Machine, hake: Machine) -> str:
+    """A join on a machine that is a node, whose daemon is not running as far as the command can see."""
+    words = [word for word in tope.join_words(ticket(hake)) if word]
+    done = subprocess.run(
+        [*tope.command(*words), "--socket", str(tope.directory / "no.sock")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    return done.stderr
+
+
+def test_remove_by_force_and_without_quorum(machines: Machines) -> None:
+    hake, ling, tope = cluster_of(machines, "hake", "ling", "tope")
+    assert "is removed" in hake.run("remove", "tope", "--force")
+    settled([hake, ling])
+    wait_until(lambda: not tope.running, 10, tope.log_tail())
+    ling.stop(signal.SIGKILL)
+    wait_until(lambda: not hake.status()["quorate"], 15, hake.log_tail())
+    before = hake.config.read_bytes()
+    for words in (["remove", "ling"], ["leave"], ["invite"]):
+        assert "no quorum" in hake.run(*words, status=2)
+    assert hake.config.read_bytes() == before
+
+
+def test_the_last_node_cannot_leave(machines: Machines) -> None:
+    [hake] = cluster_of(machines, "hake")
+    assert "only node" in hake.run("leave", status=1)
+    assert hake.is_settled(1)
+
+
+def test_tickets_that_are_not_right(machines: Machines) -> None:
+    [hake] = cluster_of(machines, "hake")
+    ling = machines.add("ling", 2)
+    right = parse_ticket(ticket(hake))
+    before = unmoved([hake])
+
+    def joins(given: Ticket | str) -> str:
+        text = given if isinstance(given, str) else given.to_text()
+        return ling.join(text, "--timeout", "1", status=1)
+
+    forged = Ticket(right.contacts, bytes(32), right.secret, right.cluster, right.expires)
+    assert "its certificate is another one. Nothing was told to it" in joins(forged)
+    guessed = Ticket(right.contacts, right.fingerprint, os.urandom(32), right.cluster, right.expires)
+    assert "not known here" in joins(guessed)
+    assert "does not begin" in joins("totemd2-AAAA")
+    assert "damaged" in joins(right.to_text()[:-9])
+    expired = ticket(hake, "--ttl", "1")
+    time.sleep(1.2)
+    assert "has expired" in joins(expired)
+    assert "cannot reach the member" in joins(
+        Ticket((("127.0.0.1", 1),), right.fingerprint, right.secret, right.cluster, right.expires)
+    )
+    assert 'is for the node "tope"' in joins(ticket(hake, "--node-name", "tope"))
+    assert unmoved([hake]) == before
+    # From standard input, where no list of processes shows it.
+    ling.run(*[word if word != "T" else "-" for word in ling.join_words("T")], text=right.to_text() + "\n")
+    ling.adopt()
+    settled([hake, ling])
+
+
+def test_r07_duplicates(machines: Machines) -> None:
+    [hake] = cluster_of(machines, "hake")
+    before = unmoved([hake])
+    pike = machines.add("pike", 2)
+    text = ticket(hake)
+    for more, told in (
+        (["--node-name", "HAKE"], "the name"),
+        (["--address", "127.0.0.1"], "the address"),
+        (["--node-id", "1"], "node id 1"),
+    ):
+        assert told in pike.join(text, *more, status=1)
+        assert not pike.config.exists()
+    assert unmoved([hake]) == before
+    pike.join(text)
+    settled([hake, pike])
+
+
+def test_a_way_that_is_blocked_is_named(machines: Machines) -> None:
+    """The joiner's port is taken, as by a daemon that runs there: nothing can be proven, and nothing is changed."""
+    [hake] = cluster_of(machines, "hake")
+    before = unmoved([hake])
+    ling = machines.add("ling", 2)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind((ling.address, machines.port))
+        assert "is another daemon" in ling.join(ticket(hake), status=1)
+    assert unmoved([hake]) == before
+
+
+class Relay:
+    """Between joiner and member: passes on what both say, and acts before the piece number `at`."""
+
+    def __init__(self, to: tuple[str, int], at: int) -> None:
+        self._to = to
+        self._at = at
+        self.pieces = 0
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.contact = ("127.0.0.1", self._listening.getsockname()[1])
+
+    def start(self, action: Callable[[], None]) -> None:
+        """Begin; `action` is what is to be done."""
+        self._action = action
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                one, _ = self._listening.accept()
+            except OSError:
+                return
+            try:
+                with one, socket.create_connection(self._to, 5) as other:
+                    self._pass(one, other)
+            except OSError:
+                continue
+
+    def _pass(self, one: socket.socket, other: socket.socket) -> None:
+        while True:
+            for source in select.select([one, other], [], [])[0]:
+                data = source.recv(65536)
+                if self.pieces == self._at:
+                    self._action()
+                self.pieces += 1
+                if not data:
+                    return
+                (other if source is one else one).sendall(data)
+
+    def close(self) -> None:
+        self._listening.close()
+
+
+def through(relay: Relay, text: str) -> str:
+    """The same ticket with another contact."""
+    known = parse_ticket(text)
+    return Ticket((relay.contact,), known.fingerprint, known.secret, known.cluster, known.expires).to_text()
+
+
+PIECES = 11
+"""What is said in a join, in pieces as the relay sees them: the TLS handshake, and each message."""
+
+
+def test_r06_the_joiner_dies_at_every_step(machines: Machines) -> None:
+    """kill -9 of the joiner at each piece of the conversation: the member keeps its quorum and its votes, and in the
+    end a retry with the very same ticket succeeds."""
+    [hake] = cluster_of(machines, "hake")
+    ling = machines.add("ling", 2)
+    text = ticket(hake)
+    contact = parse_ticket(text).contacts[0]
+    for step in range(1, PIECES):
+        relay = Relay(contact, step)
+        joins = subprocess.Popen(
+            ling.command(*ling.join_words(through(relay, text))),
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        relay.start(joins.kill)
+        joins.wait(20)
+        relay.close()
+        ling.adopt()
+        if ling.running:
+            break
+        assert relay.pieces > step, "it ended before"
+        status = hake.status()
+        assert (status["quorate"], status["votes"]["expected"]) == (True, 1)
+    # Also one that died when its daemon ran already goes on from there.
+    ling.join(text)
+    settled([hake, ling])
+    assert ling.config.read_bytes() == hake.config.read_bytes()
+
+
+def test_r06_the_member_dies_at_every_step(machines: Machines) -> None:
+    """kill -9 of the only member at pieces of the conversation: it comes back quorate, knows its ticket, and in the end
+    a retry with it succeeds."""
+    [hake] = cluster_of(machines, "hake")
+    ling = machines.add("ling", 2)
+    text = ticket(hake)
+    contact = parse_ticket(text).contacts[0]
+    for step in (4, 6, 7):
+        relay = Relay(contact, step)
+        relay.start(lambda: hake.signal(signal.SIGKILL))
+        words = ling.join_words(through(relay, text), "--timeout", "0")
+        # The last of --start and --no-start would count, so that no daemon runs yet.
+        ling.run(*[word for word in words if word not in ("--start", ling.start_command)], "--no-start", status=None)
+        relay.close()
+        if relay.pieces <= step:
+            # It was told at once what it had lost, which takes fewer words.
+            break
+        wait_until(lambda: not hake.running, 5, "it was killed")
+        hake.start()
+        wait_until(lambda: (found := hake.status()) and found["quorate"], 15, hake.log_tail())
+        assert hake.status()["votes"]["expected"] == 1
+    ling.join(text)
+    settled([hake, ling])
+    assert [node["nodeid"] for node in hake.ctl("nodes")["nodes"]] == [1, 2]
+
+
+def test_strangers_at_the_door_cost_nothing(machines: Machines) -> None:
+    """Slow, silent, huge and senseless clients, plain and in TLS: they are cut off, and a node joins meanwhile."""
+    [hake] = cluster_of(machines, "hake")
+    text = ticket(hake)
+    known = parse_ticket(text)
+    contact = known.contacts[0]
+    silent = [socket.create_connection(contact, 5) for _ in range(40)]
+    try:
+        for data in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01" + os.urandom(500), os.urandom(5000)):
+            with socket.create_connection(contact, 5) as plain:
+                plain.sendall(data)
+        for first in (b"\xff\xff\xff\xff", b"\x00\x00\x08\x01" + bytes(2049), b"\x00\x00\x00\x02\x91\x91"):
+            with secured(contact) as stream:
+                stream.sendall(first)
+                assert stream.recv(100) == b""
+        with secured(contact) as stream:
+            stranger = Hello(1, os.urandom(32), "sea", "x", b"u" * 16, b"k" * 32, "127.0.0.9", 1, None)
+            stream.sendall(encode(stranger))
+            answer = decode(stream.recv(65536)[4:])
+            assert isinstance(answer, Refused)
+            assert answer.code == "ticket"
+        ling = machines.add("ling", 2)
+        ling.join(text)
+        settled([hake, ling])
+    finally:
+        for connection in silent:
+            connection.close()
+    assert not hake.logged("Traceback")
+    assert base64.b64encode(known.secret).decode() not in hake.log.read_text()
+
+
+def secured(contact: tuple[str, int]) -> ssl.SSLSocket:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context.wrap_socket(socket.create_connection(contact, 5))
+
+
+def test_what_create_refuses_and_shows(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, "hake", 1)
+    options = ["--address", "127.0.0.1", *machine.files]
+    assert "has 17 characters; at most 15" in machine.run("create", "YOUR-CLUSTER-NAME", *options, status=1)
+    assert "is no cluster name" in machine.run("create", "sea_1", *options, status=1)
+    assert "no interface has" in machine.run("create", "sea", "--address", "192.0.2.77", *machine.files, status=1)
+    machine.run("create", "sea", "--votes", "0", *options, status=64)
+    shown = machine.run("create", "sea", "--dry-run", *options)
+    assert "cluster_name: sea" in shown
+    assert not machine.config.exists()
+    assert not machine.state.exists()
+    said = json.loads(machine.run("create", "x", "--transport", "udpu", *options, "--json"))
+    assert (said["nodeid"], said["warnings"]) == (1, [])
+    assert "is a node already" in machine.run("create", "sea", *options, status=1)
+
+
+def test_create_hears_another_cluster(machines: Machines) -> None:
+    """Somebody speaks at the multicast address already: a warning, for the key keeps the two apart."""
+    cluster_of(machines, "hake", "ling")
+    text = machines.all["hake"].config.read_text()
+    group = text.partition("mcastaddr: ")[2].split()[0]
+    other = machines.add("other", 4)
+    options = ["--address", other.address, "--mcast-addr", group, "--mcast-port", str(machines.port), *other.files]
+    assert "another cluster" in other.run("create", "lake", *options)
