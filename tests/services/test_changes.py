@@ -30,7 +30,7 @@ def test_a_change_that_a_node_refuses_changes_nothing_and_its_reason_is_told() -
     assert not outcome.accepted
     assert outcome.reasons == {3: "no such interface here"}
     assert cluster.versions() == [1, 1, 1]
-    assert [entry.outcome for entry in cluster.service(2).history()] == ["rejected"]
+    assert [entry.outcome for entry in cluster.service(2).history()] == ["committed", "rejected"]
 
 
 def test_a_confirmed_version_is_followed_by_the_next() -> None:

@@ -8,6 +8,7 @@ from forming (protocol/, chapter "Membership").
 """
 
 from collections import Counter
+from collections.abc import Collection
 
 from totemd.config.model import Configuration
 from totemd.errors import BadPacket
@@ -30,13 +31,27 @@ class Gate:
     def __init__(self, nodeid: NodeId, configuration: Configuration) -> None:
         self.dropped: Counter[str] = Counter()
         self._me = nodeid
+        self._addresses: dict[str, NodeId] = {}
         self.configure(configuration)
 
-    def configure(self, configuration: Configuration) -> None:
-        """Take the (new) nodelist."""
-        self.node_at = {node.address: node.nodeid for node in configuration.nodes}.get
-        self._listed = frozenset(node.nodeid for node in configuration.nodes)
+    def configure(self, configuration: Configuration, members: Collection[NodeId] = ()) -> None:
+        """Take the (new) nodelist. Nodes that it lacks and that are `members` of the ring are heard, and may be named,
+        until `ring_formed`: the ring in which they were taken out has to end in good order."""
+        addresses = {node.address: node.nodeid for node in configuration.nodes}
+        listed = frozenset(addresses.values())
+        leaving = {a: n for a, n in self._addresses.items() if n in members and n not in listed and a not in addresses}
+        self._addresses = addresses
         self._check_source = configuration.transport.block_unlisted_ips
+        self._let_in({**addresses, **leaving})
+
+    def ring_formed(self) -> None:
+        """The ring of those who were taken out is over."""
+        if len(self._listed) != len(self._addresses):
+            self._let_in(self._addresses)
+
+    def _let_in(self, addresses: dict[str, NodeId]) -> None:
+        self.node_at = addresses.get
+        self._listed = frozenset(addresses.values())
 
     def admit(self, data: bytes, source: str) -> Packet | None:
         """The packet, or None for one's own echo. BadPacket says why a datagram is refused."""

@@ -447,6 +447,7 @@ class Node:
         self.synchronizing = True
         if change.kind is ConfigurationKind.REGULAR:
             self.membership = change
+            self.gate.ring_formed()
             self.membership_at = self.now
         for service in self.services.values():
             service.configuration_changed(change)

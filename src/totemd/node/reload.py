@@ -67,7 +67,7 @@ class Reloads:
         except ServiceError as error:
             return str(error)
         node.configuration = plan.configuration
-        node.gate.configure(plan.configuration)
+        node.gate.configure(plan.configuration, () if node.membership is None else node.membership.members)
         if node.sealing is not None:
             node.sealing.configure(plan.configuration)
         node.ring.set_parameters(plan.configuration.totem)

@@ -50,6 +50,8 @@ class Book:
             raise BadPacket("bad configuration state", "there is no committed change")
         self.ledger = ledger
         self.history = History(decode_entries(stored[HISTORY_FILE]) if HISTORY_FILE in stored else [])
+        if self.history.outcome(ledger.current.ident) is None:
+            self.history.add(entry_of(ledger.current, "committed"))
         self.in_force = ledger.active.ident
         self.gone = False
         """Whether this node has been taken out of the cluster."""
