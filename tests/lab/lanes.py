@@ -28,6 +28,7 @@ LANES: Final = {
         "tests/integration/test_pacemaker.py",
         "tests/integration/test_quorum_device.py",
         "tests/integration/test_tools_beside_corosync.py",
+        "tests/management/",
         "tests/bench/",
         "tests/cli/",
     ),
