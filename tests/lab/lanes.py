@@ -18,6 +18,7 @@ LANES: Final = {
         "tests/integration/",
         "tests/shell/",
         "tests/client/",
+        "tests/packaging/",
     ),
     "beside corosync": (
         "tests/chaos/test_chaos.py",
@@ -28,7 +29,6 @@ LANES: Final = {
         "tests/integration/test_pacemaker.py",
         "tests/integration/test_quorum_device.py",
         "tests/integration/test_tools_beside_corosync.py",
-        "tests/management/",
         "tests/bench/",
         "tests/cli/",
     ),

@@ -330,7 +330,7 @@ CODECS: dict[str, Codec] = {
     ),
 }
 
-SERVICE_KINDS = {
+SERVICE_KINDS: dict[tuple[int, int], str] = {
     (0, 0): "cmap_mcast",
     (1, 0): "cfg_ringreenable",
     (1, 1): "cfg_killnode",
