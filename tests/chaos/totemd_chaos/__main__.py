@@ -24,6 +24,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--token-ms", type=int, default=600, help="the token timeout (default 600)")
     parser.add_argument("--settle", type=float, default=30.0, help="seconds until all is well again (default 30)")
     parser.add_argument("--round", type=float, default=50.0, help="seconds of faults before each calm (default 50)")
+    parser.add_argument("--sealed", action="store_true", help="the ring is sealed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
     parser.add_argument("--keep", action="store_true", help="keep the recordings also without a violation")
     parser.add_argument("--schedule", action="store_true", help="print the first round's faults and end")
@@ -44,6 +45,7 @@ def main() -> int:
         settle_s=options.settle,
         round_s=options.round,
         keep=options.keep,
+        sealed=options.sealed,
     )
     if options.schedule:
         print(*draw_schedule(f"{seed}/0", plan.seconds, plan.terrain()), sep="\n")

@@ -64,9 +64,17 @@ class Plan:
     round_s: float = 50.0
     """Faults last so long, then comes calm. A history is judged as a whole, so it has to end some time."""
     keep: bool = False
+    sealed: bool = False
 
-    def settings(self) -> RingSettings:
-        return RingSettings(token_ms=self.token_ms, token_coefficient_ms=0, totem={"downcheck": "300"})
+    def settings(self, directory: Path) -> RingSettings:
+        """The ring's; the key of a sealed one is new, and lies in `directory`."""
+        totem = {"downcheck": "300"}
+        if self.sealed:
+            key = directory / "key"
+            key.write_bytes(os.urandom(128))
+            key.chmod(0o600)
+            totem |= {"secauth": "on", "keyfile": str(key)}
+        return RingSettings(token_ms=self.token_ms, token_coefficient_ms=0, totem=totem)
 
     def terrain(self) -> Terrain:
         return Terrain(self.kinds, self.token_ms / 1000, self.kinds.index("T") + 1)
@@ -86,7 +94,8 @@ class Run:
         """Everything, to the end of the last round or to the first round with a violation."""
         begin = time.monotonic()
         plan, result = self._plan, self._result
-        ring = ChaosRing(self._directory, plan.kinds, plan.settings(), rate_per_s=plan.rate_per_s, seed=plan.seed)
+        settings = plan.settings(self._directory)
+        ring = ChaosRing(self._directory, plan.kinds, settings, rate_per_s=plan.rate_per_s, seed=plan.seed)
         with closing(ring):
             try:
                 self._rounds(ring)
