@@ -1,7 +1,6 @@
 """The service "changes" of several nodes over an order made in memory, with disks that can be held up and lost."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from service_cluster import ClusterNode, FakeHost, ServiceCluster
 from totemd.cluster.change import Change
@@ -209,25 +208,19 @@ class ChangesCluster:
             for other in members
         )
 
+    def pass_time(self, seconds: float) -> None:
+        """Time passes for all; nothing else happens but what waits for it."""
+        for node in self.ring.nodes.values():
+            node.host.now += seconds
+            for name in list(node.host.timers):
+                node.host.fire(name)
+
     def wait(self, seconds: float) -> None:
-        """Time passes, in steps of the service's clock."""
+        """Time passes, and everything that can happen does."""
         for _ in range(round(seconds / 0.5)):
-            for node in self.ring.nodes.values():
-                node.host.now += 0.5
-                for name in list(node.host.timers):
-                    delay, _ = node.host.timers[name]
-                    if delay <= 1.0:
-                        node.host.fire(name)
+            self.pass_time(0.5)
             self.settle()
 
     def versions(self, *nodes: NodeId) -> list[int]:
         """What is in force."""
         return [self.around[nodeid].in_force[-1] for nodeid in nodes or sorted(self.around)]
-
-
-def with_votes(text: str, before: dict[NodeId, int], after: dict[NodeId, int]) -> str:
-    """The text with other votes and nodes."""
-    return text.replace(cluster_text(before).split("nodelist", 1)[1], cluster_text(after).split("nodelist", 1)[1])
-
-
-__all__ = ["ChangesCluster", "cluster_text", "first_change", "replace", "with_votes"]
