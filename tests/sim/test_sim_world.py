@@ -294,3 +294,18 @@ def test_a_world_goes_on_without_end_nowhere(monkeypatch: pytest.MonkeyPatch) ->
     world = World(schedule())
     world.run(5.0)
     assert [violation.property for violation in world.violations] == ["bounded work"]
+
+
+def test_a_node_without_votes_neither_makes_quorum_nor_costs_it() -> None:
+    """A second node that has none is not missed when it is gone, and alone it is nobody."""
+    made = replace(schedule("0.6 split 1|2", "1.6 heal", nodes=2, calm_s=1.7), votes=(1, 0))
+    outcome = run_seed(1, nodes=(2, 2), faults=PRESETS["none"], schedule=made)
+    assert outcome.violations == []
+    said = {
+        node: [e.quorate for e in outcome.history if isinstance(e, QuorumChanged) and e.node == node] for node in (1, 2)
+    }
+    assert all(said[1][1:])
+    assert said[2][-1]
+    alone = [e for e in outcome.history if isinstance(e, QuorumChanged) and e.node == 2 and e.members == (2,)]
+    assert alone
+    assert not any(e.quorate for e in alone)
