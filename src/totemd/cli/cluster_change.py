@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 import trio
 
-from totemd.cli.cluster_config import NOT_QUORATE, REFUSED, print_refusal, read_text, shown
+from totemd.cli.cluster_config import NOT_QUORATE, REFUSED, print_refusal, read_text, shown, tell_restart
 from totemd.cli.commands_ring import CommandError, connect, names_of, print_json
 from totemd.client import Client, open_client
 from totemd.client.config_records import ChangeOutcome, ChangeProgress, ConfigurationVersion
@@ -123,6 +123,7 @@ def _tell_dry_run(arguments: Namespace, now: ConfigurationVersion, path: str, te
         sys.stdout.write(shown(lines))
         if outcome.accepted:
             print("Every node that is present would accept this. Nothing was changed.")
+            tell_restart(outcome)
         else:
             print_refusal("this would be refused", outcome)
     return 0 if outcome.accepted else REFUSED
@@ -205,9 +206,11 @@ class _Change:
             self._say(f"Version {outcome.version} is in force on all members.")
             confirmed = await self._confirmed(client, outcome.version)
         if self._arguments.json:
-            print_json({"accepted": True, "changed": True, "version": outcome.version, "confirmed": confirmed})
+            facts = {"accepted": True, "changed": True, "version": outcome.version, "confirmed": confirmed}
+            print_json({**facts, "after_restart": outcome.after_restart})
         elif confirmed:
             print("It is confirmed: there is quorum with it.")
+            tell_restart(outcome)
         else:
             print(
                 "totemctl: there is no quorum with it (yet); nodes go back to the version before by themselves where "

@@ -67,9 +67,11 @@ def validate(arguments: Namespace) -> int:
         parse(text, path)
         outcome = client.config_validate(text)
     if arguments.json:
-        print_json({"file": path, "valid": outcome.accepted, "reasons": outcome.reasons, "why": outcome.why})
+        facts = {"file": path, "valid": outcome.accepted, "reasons": outcome.reasons, "why": outcome.why}
+        print_json({**facts, "after_restart": outcome.after_restart})
     elif outcome.accepted:
         print(f"{path} would do: every node that is present accepts it. Nothing was changed.")
+        tell_restart(outcome)
     else:
         print_refusal(f"{path} would not do", outcome)
     return 0 if outcome.accepted else REFUSED
@@ -144,6 +146,16 @@ def read_text(path: str) -> str:
 def shown(lines: str) -> str:
     """Text of somebody's file, for a terminal: whatever would steer it is spelt out."""
     return "".join(f"{printable(line.replace(chr(9), '    '))}\n" for line in lines.splitlines())
+
+
+def tell_restart(outcome: ChangeOutcome) -> None:
+    """What does not take effect at once."""
+    if outcome.after_restart:
+        print(
+            f"Only when the daemons are started anew: {', '.join(map(printable, outcome.after_restart))}.\n"
+            "What concerns the packets (transport, ciphers, sizes) must change on all nodes at once: stop all daemons,"
+            "\nthen start them."
+        )
 
 
 def print_refusal(what: str, outcome: ChangeOutcome) -> None:

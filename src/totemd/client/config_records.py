@@ -67,6 +67,8 @@ class ChangeOutcome:
     """It may still come into force: the history will tell."""
     quorate: bool
     """False: refused for lack of quorum."""
+    after_restart: tuple[str, ...] = ()
+    """Keys whose new values take effect when the daemons are started anew."""
 
     def explained(self) -> str:
         """Why it was refused, on one line."""
@@ -117,6 +119,7 @@ def decode_outcome(value: object) -> ChangeOutcome:
         why=_text(fields, "why"),
         undecided=_get(fields, "undecided", bool),
         quorate=_get(fields, "quorate", bool),
+        after_restart=tuple(map(str, _list(fields, "after_restart"))),
     )
 
 

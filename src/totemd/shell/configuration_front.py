@@ -4,20 +4,22 @@ node.
 totemctl -> ipc -> ConfigurationFront -> Proposer -> service "changes"
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import trio
 
 from totemd.cluster.change import Change, HistoryEntry
 from totemd.cluster.text import digest, forgotten
-from totemd.errors import Code, ConfigError, OperatorError, ServiceError
+from totemd.config.reload import compare
+from totemd.errors import Code, ConfigError, OperatorError, ServiceError, TotemdError
 from totemd.ids import NodeId
 from totemd.ipc.config_requests import Done
 from totemd.node import Node
 from totemd.services.changes.api import Outcome
 from totemd.services.changes.service import Changes
 from totemd.shell.configuration_files import FileState
+from totemd.shell.configuration_keeper import ParseText
 from totemd.shell.proposing import Proposer
 
 NOBODY: Final[NodeId] = 0
@@ -40,12 +42,14 @@ class ConfigurationFront:
         changes: Changes,
         proposer: Proposer,
         file_state: Callable[[], FileState],
+        parse: ParseText,
         pump: Callable[[], None],
     ) -> None:
         self._node = node
         self._changes = changes
         self._proposer = proposer
         self._file_state = file_state
+        self._parse = parse
         self._pump = pump
 
     async def run(self, nursery: trio.Nursery) -> None:
@@ -79,7 +83,23 @@ class ConfigurationFront:
 
     def validate(self, text: str, done: Done) -> None:
         self._check(text)
-        self._changes.dry_run(text, lambda outcome: done(self._outcome(outcome)))
+
+        async def validate() -> dict[str, object]:
+            decided = trio.Event()
+            outcomes: list[Outcome] = []
+
+            def answered(outcome: Outcome) -> None:
+                outcomes.append(outcome)
+                decided.set()
+
+            later = await self._after_restart(text)
+            self._node.set_time(trio.current_time())
+            self._changes.dry_run(text, answered)
+            self._pump()
+            await decided.wait()
+            return self._outcome(outcomes[0], later)
+
+        self._answer(validate, done)
 
     def propose(
         self, text: str, base_version: int | None, rollback_after_s: int, who: str, what: str, done: Done
@@ -95,10 +115,12 @@ class ConfigurationFront:
                 )
             return text
 
-        async def propose() -> Outcome:
-            return await self._proposer.propose(
+        async def propose() -> dict[str, object]:
+            later = await self._after_restart(text)
+            outcome = await self._proposer.propose(
                 "edit", compose, who=who, what=what or "edited", rollback_after_s=rollback_after_s
             )
+            return self._outcome(outcome, later)
 
         self._answer(propose, done)
 
@@ -109,9 +131,12 @@ class ConfigurationFront:
         text = entry.text
         self._check(text)
 
-        async def propose() -> Outcome:
+        async def propose() -> dict[str, object]:
+            later = await self._after_restart(text)
             what = f"back to version {entry.version}"
-            return await self._proposer.propose("rollback", lambda current: text, who=who, what=what)
+            return self._outcome(
+                await self._proposer.propose("rollback", lambda current: text, who=who, what=what), later
+            )
 
         self._answer(propose, done)
 
@@ -121,19 +146,21 @@ class ConfigurationFront:
                 Code.NOT_SUPPORTED, "this ring is open (crypto_cipher: none), so there is no key to rotate"
             )
 
-        async def propose() -> Outcome:
-            return await self._proposer.propose(
-                "rotate-key", lambda current: current.text, who=who, what="a new key", new_key_without=NOBODY
+        async def propose() -> dict[str, object]:
+            return self._outcome(
+                await self._proposer.propose(
+                    "rotate-key", lambda current: current.text, who=who, what="a new key", new_key_without=NOBODY
+                )
             )
 
         self._answer(propose, done)
 
     # Within
 
-    def _answer(self, work: Callable[[], Awaitable[Outcome]], done: Done) -> None:
+    def _answer(self, work: Callable[[], Awaitable[dict[str, object]]], done: Done) -> None:
         async def answer() -> None:
             try:
-                result: Mapping[str, object] | ServiceError = self._outcome(await work())
+                result: Mapping[str, object] | ServiceError = await work()
             except OperatorError as error:
                 result = ServiceError(Code.FAILED_OPERATION, str(error))
             self._node.set_time(trio.current_time())
@@ -141,6 +168,17 @@ class ConfigurationFront:
             self._pump()
 
         self._nursery.start_soon(answer)
+
+    async def _after_restart(self, text: str) -> list[str]:
+        """Keys that the text changes and that a running daemon does not take over."""
+        try:
+            meaning = await trio.to_thread.run_sync(self._parse, text, abandon_on_cancel=True)
+        except (TotemdError, OSError):
+            # What is wrong with it every node will say.
+            return []
+        if meaning is None:
+            return []
+        return [change.key for change in compare(self._node.configuration, meaning).kept]
 
     def _check(self, text: str) -> None:
         """ServiceError if the text would undo the removal of a node, or is no configuration at all."""
@@ -171,7 +209,7 @@ class ConfigurationFront:
             raise ServiceError(Code.NOT_EXIST, "there is no version before this one")
         return max(versions)
 
-    def _outcome(self, outcome: Outcome) -> dict[str, object]:
+    def _outcome(self, outcome: Outcome, after_restart: Sequence[str] = ()) -> dict[str, object]:
         return {
             "accepted": outcome.accepted,
             "version": outcome.version,
@@ -179,6 +217,7 @@ class ConfigurationFront:
             "why": outcome.why,
             "undecided": outcome.undecided,
             "quorate": outcome.quorate,
+            "after_restart": list(after_restart),
         }
 
     def _entry(self, entry: HistoryEntry) -> dict[str, object]:

@@ -77,7 +77,7 @@ class Managed:
 
         self._keeper = keeper = ConfigurationKeeper(node, self._files, self._parse, logger, changed=take, pump=pump)
         proposer = Proposer(node, node.changes, pump, self.identity)
-        self._front = ConfigurationFront(node, node.changes, proposer, lambda: keeper.state, pump)
+        self._front = ConfigurationFront(node, node.changes, proposer, lambda: keeper.state, self._parse, pump)
         self._cluster = ClusterFront(node, node.changes, self._state_dir, proposer, pump, os.urandom)
         node.front.replicated = self._front
         node.front.cluster = self._cluster
