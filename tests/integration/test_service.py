@@ -44,15 +44,15 @@ PowerOn = Callable[..., BootedMachine]
 
 @pytest.fixture
 def power_on() -> Iterator[PowerOn]:
-    """Boots machine `number` of `count`; its units and settings may be others than the usual ones."""
+    """Boots machine `number` of `count` (0: without a configuration); its units and settings may be unusual."""
     with ExitStack() as opened:
         bridge = opened.enter_context(closing(Bridge()))
 
         def power_on(number: int, count: int, *, units: dict[str, str] | None = None, more: str = "") -> BootedMachine:
             members = [Member(nodeid, SETTINGS.network.format(nodeid)) for nodeid in range(1, count + 1)]
-            conf = corosync_conf(members, SETTINGS, "/var/lib/totemd", "") + more
+            conf = corosync_conf(members, SETTINGS, "/var/lib/totemd", "") + more if members else ""
             units = {"guest.service": GUEST, "totemd.service.d/lab.conf": QUICK, **(units or {})}
-            address = f"{members[number - 1].address}/24"
+            address = f"{SETTINGS.network.format(number)}/24"
             machine = BootedMachine(f"n{number}", bridge, address, conf, units, ["totemd.service", "guest.service"])
             return opened.enter_context(closing(machine))
 
@@ -216,3 +216,49 @@ def test_a_unit_behind_the_target_starts_after_quorum_and_never_before(power_on:
         (began,) = guest_starts(machine)
         assert float(began) >= float(uptime)
         assert machine.property("totemd-quorum.target", "ActiveState") == "active"
+
+
+def told(machine: BootedMachine, *argv: str) -> str:
+    """What a command that must succeed prints."""
+    status, text = machine.run(*argv, timeout_s=60)
+    assert status == 0, f"{argv}: {status}: {text}\n{machine.journal()}"
+    return text
+
+
+def test_a_cluster_is_made_joined_and_changed_by_the_service_itself(power_on: PowerOn) -> None:
+    """From two machines without a configuration, by the commands of an operator."""
+    first, second = machines = [power_on(number, 0) for number in (1, 2)]
+    # Not even the daemon is started where there is no configuration; nothing fails, either.
+    wait_active(first, "multi-user.target")
+    assert first.property("totemd.service", "ConditionResult") == "no"
+    assert first.systemctl("--failed", "--quiet")[1] == ""
+    told(first, "totemctl", "cluster", "create", "sea", "--node-name", "hake", "--token-ms", "700")
+    told(first, "systemctl", "restart", "totemd.service")
+    wait_active(first, "guest.service")
+    ticket = told(first, "totemctl", "cluster", "invite").split()[0]
+    told(second, "totemctl", "cluster", "join", ticket, "--node-name", "ling")
+    wait_active(second, "guest.service")
+    # The daemons have replaced what root had made, and it is theirs.
+    told(first, "totemctl", "cluster", "rotate-key")
+    before = told(first, "cat", "/etc/corosync/corosync.conf")
+    told(first, "sh", "-c", "sed 's/^totem {/totem {\\n    token: 1500/' /etc/corosync/corosync.conf >/tmp/new")
+    told(first, "totemctl", "cluster", "config", "apply", "/tmp/new")
+    for machine in machines:
+        assert wait_until(lambda one=machine: "1500" in told(one, "cat", "/etc/corosync/corosync.conf"), PATIENCE_S)
+        owners = told(machine, "stat", "--format=%U %a", "/etc/corosync/authkey", "/var/lib/totemd/identity")
+        assert owners.splitlines() == ["totemd 600", "totemd 600"]
+        assert told(machine, "stat", "--format=%a", "/etc/corosync/corosync.conf") == "644\n"
+    assert (
+        before
+        != told(second, "cat", "/etc/corosync/corosync.conf")
+        == told(first, "cat", "/etc/corosync/corosync.conf")
+    )
+    assert told(first, "sha256sum", "/etc/corosync/authkey") == told(second, "sha256sum", "/etc/corosync/authkey")
+    # Both come back from a restart of the service with what they have now.
+    for machine in machines:
+        told(machine, "systemctl", "restart", "totemd.service")
+    assert wait_until(lambda: second.run("totemctl", "status")[0] == 0, PATIENCE_S), second.journal()
+    # Who has left stays out, and its service down.
+    told(second, "totemctl", "cluster", "leave")
+    assert wait_until(lambda: second.property("totemd.service", "ActiveState") == "inactive", PATIENCE_S)
+    assert wait_until(lambda: first.run("totemctl", "status")[0] == 0, PATIENCE_S), first.journal()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from totemd.errors import MachineError
-from totemd.shell.state import StateDirectory
+from totemd.shell.state import StateDirectory, replace_file
 
 OLD, NEW = 40, 44
 SYSCALLS = ["os.open", "os.write", "os.fsync", "rename"]
@@ -166,3 +166,13 @@ def test_small_files_are_kept_apart_from_the_ring_number(state: StateDirectory) 
     state.store("ev_tracking", b"\x03\0\0\0")
     assert state.load("ev_tracking") == b"\x03\0\0\0"
     assert state.load_ring_seq() == OLD
+
+
+def test_nobody_who_may_write_here_has_us_write_elsewhere(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("precious")
+    (tmp_path / "file.new").symlink_to(elsewhere)
+    replace_file(tmp_path / "file", b"content")
+    assert (tmp_path / "file").read_bytes() == b"content"
+    assert not (tmp_path / "file").is_symlink()
+    assert elsewhere.read_text() == "precious"

@@ -85,14 +85,16 @@ def replace_file(file: Path, data: bytes, mode: int = 0o600, owner: tuple[int, i
     """Give a file a new content: after a crash there is all of the old one or all of the new one. MachineError."""
     temporary = file.with_name(file.name + ".new")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        # What is there is of a crash, or somebody's who may write here and wants us to follow a link of his.
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             if os.write(descriptor, data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if owner is not None and owner != (os.geteuid(), os.getegid()):
                 with suppress(PermissionError):
                     os.fchown(descriptor, *owner)
-            # A file left by a crash may have had another mode, and the umask does not apply to what must be readable.
+            # The umask does not apply to what must be readable.
             os.fchmod(descriptor, mode)
             os.fsync(descriptor)
         finally:

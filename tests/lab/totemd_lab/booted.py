@@ -74,8 +74,11 @@ done <lab/devices
 mount --bind "$OUT/console" dev/console
 rm -rf etc/corosync var/lib/totemd var/log/journal etc/systemd etc/tmpfiles.d
 mkdir -p etc/corosync etc/systemd etc/tmpfiles.d
-cp lab/corosync.conf etc/corosync/corosync.conf
+[ ! -s lab/corosync.conf ] || cp lab/corosync.conf etc/corosync/corosync.conf
 cp lab/source/packaging/tmpfiles.d/totemd.conf etc/tmpfiles.d/
+rm -rf usr/local/lib/systemd
+mkdir -p usr/local/lib/systemd
+mv lab/installed usr/local/lib/systemd/system
 hostname "$NAME"
 pivot_root . .old
 exec unshare --cgroup sh -ec '
@@ -86,7 +89,7 @@ exec unshare --cgroup sh -ec '
         sleep 0.02
     done
     systemd-sysusers /lab/source/packaging/sysusers.d/totemd.conf
-    export SYSTEMD_UNIT_PATH=/etc/systemd/system:/lab/units
+    export SYSTEMD_UNIT_PATH=/etc/systemd/system:/usr/local/lib/systemd/system:/lab/units
     systemctl enable $ENABLED
     exec env -i container=lab PATH=/lab/bin:/usr/sbin:/usr/bin:/sbin:/bin "SYSTEMD_UNIT_PATH=$SYSTEMD_UNIT_PATH" \\
         /lib/systemd/systemd --unit=multi-user.target --log-target=journal --show-status=no'
@@ -95,6 +98,8 @@ exec unshare --cgroup sh -ec '
 WRAPPER = """\
 #!/bin/sh
 export PYTHONPATH=/lab/source/src:/lab/source/protocol:/lab/packages PYTHONDONTWRITEBYTECODE=1
+# Where its library is elsewhere by its own account.
+export LD_LIBRARY_PATH=/lab/python/lib
 exec /lab/python/bin/python3 -m {module} "$@"
 """
 
@@ -106,7 +111,8 @@ class BootedMachine:
         self, name: str, bridge: Bridge, address: str, corosync_conf: str, units: dict[str, str], enabled: Sequence[str]
     ) -> None:
         """Power on, with a cable to `bridge`, until systemd answers. `units`: further unit files and drop-ins by name
-        ("guest.service", "totemd.service.d/lab.conf"); those `enabled` are started by and by."""
+        ("guest.service", "totemd.service.d/lab.conf"); those `enabled` are started by and by. With an empty
+        `corosync_conf` there is none."""
         self._directory = Path(tempfile.mkdtemp(prefix="totemd-boot-"))
         self._cgroup = _unified_hierarchy() / f"totemd-lab-{os.getpid()}-{name}"
         self._popen: subprocess.Popen[bytes] | None = None
@@ -128,6 +134,7 @@ class BootedMachine:
         given = self._directory / "given"
         (given / "bin").mkdir(parents=True)
         (given / "units").mkdir()
+        (given / "installed").mkdir()
         (given / "corosync.conf").write_text(corosync_conf)
         for unit in UNITS:
             shutil.copy(f"/lib/systemd/system/{unit}", given / "units")
@@ -135,7 +142,7 @@ class BootedMachine:
             text = (ROOT / "packaging" / "systemd" / unit).read_text()
             # systemd looks for commands where distributions have them; ours are elsewhere.
             text = text.replace("ExecStart=totem", "ExecStart=/lab/bin/totem")
-            (given / "units" / unit).write_text(text)
+            (given / "installed" / unit).write_text(text)
         journal = {"sysinit.target.d/journal.conf": "[Unit]\nWants=systemd-journald.service\n"}
         for unit, text in {**journal, **units}.items():
             path = given / "units" / unit
