@@ -38,6 +38,10 @@ class Replication:
         self._open_box = open_box
         self.changes = Changes(ServiceHost(node, "CHANGES"), self, stored, node.configuration)
         self._compare_by(self.changes.active())
+        if node.sealing is not None and node.sealing.seal.keys.accepted:
+            # The last life ended while two keys were understood.
+            self._overlap()
+        self.changes.accept_keys()
 
     # services.changes.Surroundings
 
@@ -95,6 +99,10 @@ class Replication:
             return
         old = sealing.seal.keys
         sealing.seal.set_keys(keys.accepting(old.sending) if old.sending.ident != keys.sending.ident else keys)
+        self._overlap()
+
+    def _overlap(self) -> None:
+        node = self._node
         overlap_s = OVERLAP_TOKEN_TIMEOUTS * node.configuration.totem.token_timeout_s
         node.timers.set(_OVERLAP, node.now + overlap_s, self._settle_keys)
 
@@ -104,6 +112,7 @@ class Replication:
         assert sealing is not None
         keys = sealing.seal.keys.settled()
         sealing.seal.set_keys(keys)
+        self.changes.accept_keys()
         self.write(self.changes.active().text, keys.to_bytes())
 
     def _keys(self, key_ring: bytes) -> "KeyRing | None":

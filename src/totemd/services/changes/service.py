@@ -166,6 +166,20 @@ class Changes:
 
         self._book.understand(record.active, understood)
 
+    def accept_keys(self) -> None:
+        """Understand the keys of the change that this node has accepted, if it has: others may seal with them already.
+        For the node, after a start and whenever it forgets keys."""
+        accepted = self._book.ledger.accepted
+        if accepted is None or accepted.change is None:
+            return
+        try:
+            key_ring = self._around.open_box(accepted.change)
+        except BadPacket as error:
+            self._host.log("err", f"the new keys of version {accepted.change.version} cannot be read: {error}")
+            return
+        if key_ring is not None:
+            self._around.accept_keys(key_ring)
+
     # --- the node's answers
 
     def configuration_checked(self, ident: bytes, configuration: Meaning) -> None:
