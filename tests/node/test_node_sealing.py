@@ -214,6 +214,23 @@ def test_a_restarted_node_is_back_at_once() -> None:
     assert [members_of(node) for node in (*three[:2], again)] == [(1, 2, 3)] * 3
 
 
+def test_who_has_taken_its_leave_is_heard_at_once_when_it_starts_again() -> None:
+    """Nobody waits for a sign of life of the session that is over."""
+    three = nodes()
+    wire = started(*three)
+    wire.run(2.0)
+    three[2].node.shut_down("because")
+    wire.run(0.05)
+    again = Sealed(three[2].node.configuration, number=1)
+    again.now = three[0].now
+    wire.nodes[again.address] = wire.by_id[3] = again
+    again.node.start(again.now)
+    wire.run(0.05)
+    assert [len([line for line in node.told("is admitted") if "node 3" in line]) for node in three[:2]] == [2, 2]
+    wire.run(1.0)
+    assert [members_of(node) for node in (*three[:2], again)] == [(1, 2, 3)] * 3
+
+
 def test_a_copy_that_comes_first_from_elsewhere_is_as_good_as_the_original() -> None:
     three = nodes(2)
     wire = started(*three)

@@ -214,9 +214,12 @@ class Node:
                 continue
             if packet is None:
                 continue
-            if self._stale_joins and isinstance(packet, Join):
-                self.gate.dropped["join from before a pause"] += 1
-                continue
+            if isinstance(packet, Join):
+                if self._stale_joins:
+                    self.gate.dropped["join from before a pause"] += 1
+                    continue
+                if packet.is_leave and self.sealing is not None:
+                    self.sealing.left(packet.system_from)
             self.ring.receive(packet, now)
         if exhausted:
             self._stale_joins = False

@@ -131,6 +131,10 @@ class Sealing:
         self.seal.recheck(() if membership is None else membership.members)
         self._send(None)
 
+    def left(self, nodeid: NodeId) -> None:
+        """The node has taken its leave: when it starts again, no sign of life of the former session is waited for."""
+        self.seal.forget(nodeid)
+
     def send_control(self, nodeid: NodeId, body: bytes) -> bool:
         """Say something to a node outside of the ring, if it listens: it is admitted, or may catch up."""
         said = self.seal.send_control(nodeid, body)
