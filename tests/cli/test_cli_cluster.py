@@ -95,6 +95,48 @@ def test_status_says_who_refuses_this_node_and_why(
     assert json.loads(capsys.readouterr().out)["refused_by"][0] == {"nodeid": 2, **refusal}
 
 
+def test_status_tells_of_changes_of_the_configuration(
+    run: Run, daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pending = {
+        "version": 9,
+        "kind": "edit",
+        "who": "uid 0 on node 1",
+        "what": "longer token",
+        "withdrawn": False,
+        "prepared": [1],
+        "waiting": [2, 3],
+        "refused": [],
+    }
+    version = {
+        "version": 7,
+        "kind": "edit",
+        "who": "x",
+        "when": 1,
+        "what": "",
+        "text": "",
+        "digest": "00" * 16,
+        "committed_version": 8,
+        "confirmed": False,
+        "file": "/c",
+        "edited": True,
+        "problem": "",
+        "pending": pending,
+    }
+    daemon.on("config_show", version)
+    assert run("status") == 0
+    assert (
+        "Configuration:  version 7, /etc/corosync/corosync.conf\n"
+        "                version 9 is being decided, waits for node 2, 3: longer token (uid 0 on node 1)\n"
+        "                version 8 gave no quorum: this node has gone back\n"
+        "                /c was edited and says something else: totemctl cluster config diff\n"
+    ) in capsys.readouterr().out
+    assert run("status", "--json") == 0
+    found = json.loads(capsys.readouterr().out)["replication"]
+    assert found["pending"]["waiting"] == [2, 3]
+    assert found["edited"] is True
+
+
 def test_status_for_programs(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("status", "--json") == 0
     found = json.loads(capsys.readouterr().out)

@@ -6,6 +6,10 @@ from collections.abc import Iterable
 
 from totemd.cli import render
 from totemd.cli.commands_ring import NOT_QUORATE, QUORATE, connect, counted, names_of, print_json
+from totemd.client import requests
+from totemd.client.blocking import BlockingClient
+from totemd.client.config_records import ConfigurationVersion
+from totemd.client.errors import Refused
 from totemd.client.records import ConfigurationInForce, Node, Status
 
 _LABEL_WIDTH = 16
@@ -16,13 +20,31 @@ def status(arguments: Namespace) -> int:
     with connect(arguments) as client:
         found = client.status()
         nodes = () if arguments.json or arguments.compat else client.nodes()
+        version = None if arguments.compat else _version(client, found)
     if arguments.json:
-        print_json(found)
+        print_json({**render.jsonable(found), "replication": _replication(version)})
     elif arguments.compat:
         sys.stdout.write(compat_text(found))
     else:
-        sys.stdout.write(status_text(found, nodes))
+        sys.stdout.write(status_text(found, nodes, version))
     return QUORATE if found.quorate else NOT_QUORATE
+
+
+def _version(client: BlockingClient, status: Status) -> ConfigurationVersion | None:
+    """What becomes of the configuration of a managed cluster; None if the daemon knows nothing of it."""
+    if status.configuration is None or status.configuration.cluster_id is None:
+        return None
+    try:
+        return client.call(requests.config_show())
+    except Refused:
+        return None
+
+
+def _replication(version: ConfigurationVersion | None) -> dict[str, object] | None:
+    if version is None:
+        return None
+    keys = ("committed_version", "confirmed", "edited", "problem", "pending")
+    return {key: render.jsonable(getattr(version, key)) for key in keys}
 
 
 def compat_text(status: Status, date: str | None = None) -> str:
@@ -41,10 +63,11 @@ def compat_text(status: Status, date: str | None = None) -> str:
     return block + render.status_text(status, date)
 
 
-def status_text(status: Status, nodes: Iterable[Node]) -> str:
+def status_text(status: Status, nodes: Iterable[Node], version: ConfigurationVersion | None = None) -> str:
     """What a person wants to know, from the whole to the single nodes."""
     known = list(nodes)
-    lines = [*_cluster_lines(status), *_quorum_lines(status), *_refusal_lines(status), *_ring_lines(status, known)]
+    lines = [*_cluster_lines(status, _change_lines(version)), *_quorum_lines(status)]
+    lines += [*_refusal_lines(status), *_ring_lines(status, known)]
     text = "".join(f"{label + ':' if label else '':<{_LABEL_WIDTH}}{value}\n" for label, value in lines)
     absent = [node for node in known if node.state != "member"]
     if absent:
@@ -54,7 +77,26 @@ def status_text(status: Status, nodes: Iterable[Node]) -> str:
     return text
 
 
-def _cluster_lines(status: Status) -> Iterable[tuple[str, str]]:
+def _change_lines(version: ConfigurationVersion | None) -> Iterable[tuple[str, str]]:
+    """What is not as it should be, or not for long: changes under way, a file that was edited."""
+    if version is None:
+        return
+    if version.pending is not None:
+        change = version.pending
+        doing = "is taken back" if change.withdrawn else "is being decided"
+        waits = f", waits for node {', '.join(map(str, change.waiting))}" if change.waiting else ""
+        yield "", f"version {change.version} {doing}{waits}: {change.what} ({change.who})"
+    if version.committed_version > version.version:
+        yield "", f"version {version.committed_version} gave no quorum: this node has gone back"
+    elif not version.confirmed:
+        yield "", "not confirmed yet: no quorate ring has worked with it"
+    if version.edited:
+        yield "", f"{version.file} was edited and says something else: totemctl cluster config diff"
+    if version.problem:
+        yield "", f"problem: {version.problem}"
+
+
+def _cluster_lines(status: Status, changes: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
     configuration = status.configuration
     if configuration is None:
         yield "Cluster", status.cluster_name
@@ -62,6 +104,7 @@ def _cluster_lines(status: Status) -> Iterable[tuple[str, str]]:
         managed = configuration.cluster_id
         yield "Cluster", f"{status.cluster_name} ({f'id {managed}' if managed else 'not managed: configured by hand'})"
         yield "Configuration", f"version {configuration.version}, {configuration.file}"
+        yield from changes
         where = f"{configuration.address} " if configuration.address else ""
         yield "Transport", f"{configuration.transport}, {where}port {configuration.port}"
         yield "Sealed", configuration.sealed or "no: whoever is in the network can read and forge packets"
