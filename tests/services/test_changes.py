@@ -1,6 +1,12 @@
 """The service "changes": one change after the other, everywhere at once."""
 
+import pytest
+
 from changes_cluster import ChangesCluster
+from service_cluster import FakeHost
+from totemd.cluster.nodelist_text import remove_node, set_votes
+from totemd.errors import BadPacket
+from totemd.services.changes import Changes, Outcome
 
 
 def three() -> ChangesCluster:
@@ -44,3 +50,189 @@ def test_a_confirmed_version_is_followed_by_the_next() -> None:
     cluster.settle()
     assert cluster.outcomes[ident].version == 3
     assert cluster.versions() == [3, 3, 3]
+
+
+def test_who_does_not_know_whether_others_have_a_change_does_not_say_that_it_is_refused() -> None:
+    cluster = three()
+    ident = cluster.propose(3, cluster.change(3, token="1500"))
+    cluster.step(3)  # PROPOSE is in the order
+    cluster.around[1].answer()  # node 1 has accepted it; nobody else has
+    cluster.ring.form({3}, {1, 2})
+    cluster.around[2].refuses = cluster.around[1].refuses = None
+    for _ in range(200):
+        cluster.step(3)
+    cluster.pass_time(60)
+    assert cluster.outcomes[ident].undecided
+    cluster.settle()
+    assert cluster.versions(1, 2) == [2, 2], "nodes 1 and 2 have quorum, and node 1 has accepted it"
+    assert cluster.versions(3) == [1]
+    cluster.ring.form({1, 2, 3})
+    cluster.settle()
+    assert cluster.versions() == [2, 2, 2]
+
+
+def test_r12_while_a_member_is_stalled_for_any_time_no_two_members_have_different_versions() -> None:
+    cluster = three()
+    cluster.around[2].disk.held = True
+    ident = cluster.propose(1, cluster.change(1, token="1500"))
+    for _ in range(10):
+        cluster.wait(0.5)
+        assert cluster.versions() == [1, 1, 1]
+    pending = cluster.service(3).pending()
+    assert pending is not None
+    assert (pending["prepared"], pending["waiting"]) == ([1, 3], [2])
+    cluster.wait(10)
+    assert ident not in cluster.outcomes, "the stalled member has not withdrawn it yet"
+    cluster.around[2].disk.held = False
+    cluster.wait(1)
+    assert not cluster.outcomes[ident].accepted
+    assert "node 2" in cluster.outcomes[ident].why
+    assert cluster.versions() == [1, 1, 1]
+    ident = cluster.propose(1, cluster.change(1, token="1500"))
+    cluster.settle()
+    assert cluster.outcomes[ident].accepted
+    assert cluster.versions() == [3, 3, 3]
+
+
+def test_r05_the_version_rises_once_with_each_commit_and_all_have_the_same_bytes() -> None:
+    cluster = three()
+    versions = []
+    for number in range(4):
+        ident = cluster.propose(1 + number % 3, cluster.change(1 + number % 3, join=str(50 + number)))
+        cluster.settle()
+        cluster.wait(6)
+        versions.append(cluster.outcomes[ident].version)
+    assert versions == [2, 3, 4, 5]
+    assert len({around.written[-1] for around in cluster.around.values()}) == 1
+    assert all(len(around.written) == 4 for around in cluster.around.values())
+
+
+def test_commit_that_one_node_alone_has_heard_is_rolled_forward_by_the_others() -> None:
+    cluster = three()
+    ident = cluster.propose(1, cluster.change(1, token="1500"))
+    while not any(message[0] == 5 for message in cluster.node(1).host.queue):  # COMMIT, sent by the lowest
+        for nodeid in (1, 2, 3):
+            cluster.step(nodeid)
+    cluster.ring.form({1}, {2, 3}, last_words=1)
+    cluster.settle()
+    assert cluster.outcomes[ident].accepted
+    assert cluster.versions() == [2, 2, 2]
+    assert cluster.service(1).current() == cluster.service(3).current()
+
+
+def test_a_node_that_crashed_after_prepared_has_it_in_doubt_and_others_decide() -> None:
+    cluster = three()
+    cluster.propose(1, cluster.change(1, token="1500"))
+    while cluster.service(1).pending() is None or 2 not in cluster.service(1).pending()["prepared"]:  # type: ignore[index,operator]
+        for nodeid in (2, 3):
+            cluster.step(nodeid)
+        cluster.step(1)
+    for nodeid in (1, 2, 3):
+        cluster.crash(nodeid)
+    cluster.ring.form({2, 3})
+    cluster.settle()
+    assert cluster.versions(2, 3) == [2, 2]
+
+
+def test_of_two_changes_at_once_one_is_made_and_the_other_says_from_which_version_it_was() -> None:
+    cluster = three()
+    idents = [cluster.propose(nodeid, cluster.change(nodeid, join=str(40 + nodeid))) for nodeid in (1, 2, 3)]
+    cluster.settle()
+    outcomes = [cluster.outcomes[ident] for ident in idents]
+    assert sorted(outcome.accepted for outcome in outcomes) == [False, False, True]
+    assert {outcome.why for outcome in outcomes} == {"", "it was made from version 1, and 2 is committed now"}
+    assert cluster.versions() == [2, 2, 2]
+
+
+def test_a_version_with_which_no_quorum_is_regained_is_gone_back_from_and_becomes_history() -> None:
+    cluster = three()
+    cluster.propose(1, cluster.change(1, token="1500"))
+    cluster.settle()
+    cluster.ring.form({1}, {2}, {3})
+    cluster.settle()
+    cluster.wait(29)
+    assert cluster.versions() == [2, 2, 2]
+    cluster.wait(3)
+    assert cluster.versions() == [1, 1, 1]
+    cluster.ring.form({1, 2}, {3})
+    cluster.settle()
+    assert cluster.versions() == [3, 3, 1]
+    assert cluster.service(1).active().kind == "rollback"
+    assert "token" not in cluster.service(1).active().text.replace("crypto", "")
+    cluster.ring.form({1, 2, 3})
+    cluster.settle()
+    assert cluster.versions() == [3, 3, 3]
+    assert [entry.outcome for entry in cluster.service(1).history()] == ["committed", "rolled-back", "committed"]
+
+
+def test_a_confirmed_version_wins_over_who_went_back_from_it() -> None:
+    cluster = three()
+    cluster.propose(1, cluster.change(1, token="1500"))
+    cluster.settle()
+    cluster.ring.form({1, 2}, {3})
+    cluster.settle()
+    cluster.wait(40)
+    assert cluster.service(1).confirmed
+    assert cluster.versions() == [2, 2, 1]
+    cluster.ring.form({1, 2, 3})
+    cluster.settle()
+    assert cluster.versions() == [2, 2, 2]
+    assert cluster.service(3).confirmed
+
+
+def test_votes_change_by_one_at_a_time() -> None:
+    cluster = three()
+    text = cluster.service(1).current().text
+    two_more = cluster.propose(1, cluster.change(1, set_votes(text, 1, 3)))
+    cluster.settle()
+    assert "one vote at a time" in cluster.outcomes[two_more].reasons[2]
+    one_more = cluster.propose(1, cluster.change(1, set_votes(text, 1, 2)))
+    cluster.settle()
+    assert cluster.outcomes[one_more].accepted
+    assert cluster.around[3].active.quorum.expected_votes == 4
+
+
+def test_a_node_that_is_taken_out_ends_and_the_others_go_on() -> None:
+    cluster = three()
+    ident = cluster.propose(1, cluster.change(1, remove_node(cluster.service(1).current().text, 3, 2)))
+    cluster.settle()
+    assert cluster.outcomes[ident].accepted
+    assert cluster.versions(1, 2) == [2, 2]
+    (shutdown,) = cluster.node(3).host.shutdowns
+    assert "taken out of the cluster" in shutdown[0]
+
+
+def test_a_dry_run_asks_everybody_and_changes_nothing() -> None:
+    cluster = three()
+    cluster.around[3].refuses = "no such interface here"
+    outcomes: list[Outcome] = []
+    cluster.service(1).dry_run(cluster.text, outcomes.append)
+    cluster.settle()
+    assert [outcome.reasons for outcome in outcomes] == [{3: "no such interface here"}]
+    assert cluster.versions() == [1, 1, 1]
+    assert cluster.service(2).pending() is None
+
+
+def test_a_node_that_was_away_takes_over_what_it_is_handed() -> None:
+    cluster = three()
+    cluster.ring.form({1, 2}, {3})
+    cluster.settle()
+    cluster.propose(1, cluster.change(1, token="1500"))
+    cluster.settle()
+    cluster.wait(6)
+    outcomes: list[Outcome] = []
+    cluster.service(3).catch_up(cluster.service(1).record_for(3), None, outcomes.append)
+    cluster.settle()
+    assert [outcome.accepted for outcome in outcomes] == [True]
+    assert (cluster.around[3].rings_wanted, cluster.versions(3)) == (1, [1])
+    cluster.ring.form({3})
+    cluster.settle()
+    assert cluster.versions() == [2, 2, 2]
+
+
+def test_what_is_no_state_is_refused_at_the_start() -> None:
+    cluster = three()
+    around = cluster.around[1]
+    for stored in ({}, {"committed": b"\x90"}, {**around.disk.files, "state": b"\x91\x01"}):
+        with pytest.raises(BadPacket):
+            Changes(FakeHost(1), around, stored, around.active)

@@ -475,7 +475,8 @@ class Changes:
                 return False
             quorate = self._around.quorate()
             why = "the version before is not confirmed yet" if quorate else "there is no quorum"
-            self._proposals.finish(proposal, Outcome(False, why=why, quorate=quorate))
+            undecided = proposal.uncertain
+            self._proposals.finish(proposal, Outcome(False, why=why, quorate=quorate, undecided=undecided))
             return True
         fits = change.version == self._synchronization.highest + 1
         if not fits and proposal.uncertain:
