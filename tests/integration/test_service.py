@@ -241,7 +241,7 @@ def test_a_cluster_is_made_joined_and_changed_by_the_service_itself(power_on: Po
     # The daemons have replaced what root had made, and it is theirs.
     told(first, "totemctl", "cluster", "rotate-key")
     before = told(first, "cat", "/etc/corosync/corosync.conf")
-    told(first, "sh", "-c", "sed 's/^totem {/totem {\\n    token: 1500/' /etc/corosync/corosync.conf >/tmp/new")
+    told(first, "sh", "-c", "sed 's/token: 700$/token: 1500/' /etc/corosync/corosync.conf >/tmp/new")
     told(first, "totemctl", "cluster", "config", "apply", "/tmp/new")
     for machine in machines:
         assert wait_until(lambda one=machine: "1500" in told(one, "cat", "/etc/corosync/corosync.conf"), PATIENCE_S)
