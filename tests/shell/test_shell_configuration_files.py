@@ -297,11 +297,3 @@ def test_who_proposed_a_new_key_may_have_left_by_it(disk: Disk) -> None:
     files.store("state", Ledger(change, previous=before).encode())
     disk.open()
     assert disk.sending().sending == NEW_KEYS.sending
-
-
-def test_an_overlap_of_keys_ends_with_the_life_in_which_it_began(disk: Disk) -> None:
-    disk.open()
-    disk.keyfile.write_bytes(NEW_KEYS.to_bytes())
-    assert NEW_KEYS.accepted
-    disk.open()
-    assert disk.sending() == NEW_KEYS.settled()

@@ -204,7 +204,6 @@ class ConfigurationFiles:
         key_ring = self._keys_of(committed, configuration)
         if key_ring is not None and self._sends_another(key_ring):
             self.write_keys(key_ring)
-        self._settle_keys()
         found = read_file(self.file, FILE_SIZE_MAX)
         if not found or found == committed.text.encode() or sha256(found).digest() == self._written:
             self.write(committed.text, None)
@@ -232,15 +231,6 @@ class ConfigurationFiles:
         except BadPacket:
             return ""
         return "" if previous is None else previous.text
-
-    def _settle_keys(self) -> None:
-        """An overlap of keys ends with the life in which it began."""
-        found = None if self.keyfile is None else read_file(self.keyfile, FILE_SIZE_MAX)
-        if found is not None:
-            with suppress(OperatorError):
-                ring = KeyRing.parse(found)
-                if ring.accepted:
-                    self.write_keys(ring.settled().to_bytes())
 
     def _sends_another(self, key_ring: bytes) -> bool:
         if self.keyfile is None:

@@ -54,17 +54,21 @@ class ConfigurationKeeper:
         self._logger = logger
         self._changed = changed
         self._pump = pump
-        self._send, self._receive = trio.open_memory_channel[ConfigurationEffect](WAITING_MAX)
+        self._send, self._receive = trio.open_memory_channel[StoreChange | WriteConfiguration](WAITING_MAX)
+        self._ask, self._asked = trio.open_memory_channel[CheckConfiguration](WAITING_MAX)
         self._disk = trio.Lock()
         self._unwritten = ""
         """Why the files are not yet what they must be."""
 
     def perform(self, effect: ConfigurationEffect) -> None:
-        """Take an effect; it is performed behind those before it."""
+        """Take an effect. What is written is written in order; what is to be read does not wait for that."""
         if isinstance(effect, WriteConfiguration):
             self._changed()
         try:
-            self._send.send_nowait(effect)
+            if isinstance(effect, CheckConfiguration):
+                self._ask.send_nowait(effect)
+            else:
+                self._send.send_nowait(effect)
         except trio.WouldBlock:
             self._log("err", "the disk does not answer; a change of the configuration is lost")
             if isinstance(effect, StoreChange):
@@ -80,15 +84,17 @@ class ConfigurationKeeper:
         """Perform effects for good."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch)
-            async for effect in self._receive:
-                if isinstance(effect, CheckConfiguration):
-                    nursery.start_soon(self._check, effect)
-                    continue
-                async with self._disk:
-                    if isinstance(effect, StoreChange):
-                        await self._store(effect)
-                    else:
-                        await self._write(effect)
+            nursery.start_soon(self._keep)
+            async for effect in self._asked:
+                nursery.start_soon(self._check, effect)
+
+    async def _keep(self) -> None:
+        async for effect in self._receive:
+            async with self._disk:
+                if isinstance(effect, StoreChange):
+                    await self._store(effect)
+                else:
+                    await self._write(effect)
 
     async def _check(self, effect: CheckConfiguration) -> None:
         try:
