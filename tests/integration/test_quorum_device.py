@@ -152,7 +152,7 @@ def test_the_options_that_forbid_a_device_do_so_at_start(make_lab: LabMaker) -> 
 
 
 def test_the_tools_work_while_synchronization_waits_for_the_device(make_lab: LabMaker) -> None:
-    lab = configured(make_lab("TT", SETTINGS), "model: net\n        votes: 1\n        sync_timeout: 20000")
+    lab = configured(make_lab("TT", SETTINGS), "model: net\n        votes: 1\n        sync_timeout: 12000")
     lab.start()
     lab.wait_formed()
     assert play(lab, 1, HOLD_SYNCHRONIZATION) == "1 1\n"
