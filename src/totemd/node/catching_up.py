@@ -76,7 +76,7 @@ class CatchingUp:
 
     @property
     def version(self) -> int:
-        return self._changes.current().version
+        return self._changes.active().version
 
     def send(self, nodeid: NodeId, body: bytes) -> None:
         self._sealing.send_control(nodeid, body)
