@@ -93,6 +93,7 @@ PRESETS: Final[dict[str, Faults]] = {
     "all": _ALL,
     "sealed": replace(_ALL, counts=(3, 12), attacks=10, sealed=True),
     "managed": replace(_ALL, counts=(3, 12), disks=4, pauses=4, dislikes=2, managed=True),
+    "cluster": replace(_ALL, counts=(3, 12), disks=4, pauses=4, dislikes=2, attacks=6, managed=True, sealed=True),
 }
 """By name, for `totemctl simulate --faults`."""
 

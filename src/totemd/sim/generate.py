@@ -85,7 +85,8 @@ class _Generator:
         if self.faults.sealed:
             totem.append(random.choice((("secauth", "on"), ("crypto_cipher", "aes128"), ("crypto_cipher", "chacha20"))))
         if self.faults.managed:
-            totem += [("cluster_id", f"{self.seed % 2**32 + 1:032x}"), ("crypto_cipher", "none")]
+            totem += [("cluster_id", f"{self.seed % 2**32 + 1:032x}")]
+            totem += [] if self.faults.sealed else [("crypto_cipher", "none")]
             # What changes quorum by itself is no ground for one history: now and then only.
             quorum = quorum if random.random() < 0.2 else ()
         self._boot()
@@ -312,7 +313,10 @@ class _Generator:
         for _ in range(random.choice((2, 4, 8))):
             at_s = random.uniform(begin_s, calm_s + 0.1)
             for _ in range(random.choice((1, 1, 1, 2, 3))):
-                if random.random() < 0.35:
+                kind = random.random()
+                if kind < 0.08:
+                    self._add(at_s, "unlist", self._victim(), self._victim())
+                elif kind < 0.4:
                     votes = random.choice((0, 1, 1, 2))
                     self._add(at_s, "revote", self._victim(), self._victim(), votes)
                 else:

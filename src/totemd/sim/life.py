@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from totemd.cluster.change import Change
 from totemd.errors import ServiceError
 from totemd.node import Node
+from totemd.node.catching_up import CatchingUp
 from totemd.node.effects import (
     ConfigureLogs,
     Exit,
@@ -46,6 +47,7 @@ PENDING_EFFECTS_MAX: Final = 100_000
 TURN_MIN_S: Final = 0.00002
 TURN_SPREAD_S: Final = 0.00008
 RELOAD_S: Final = 0.005
+TAKEN_OUT: Final = "was taken out of the cluster"
 
 _PHASES: Final = {"gather": State.GATHER, "commit": State.COMMIT, "recovery": State.RECOVERY}
 
@@ -91,6 +93,8 @@ class Life:
             seal=world.seals.maker(self) if world.seals is not None else None,
             stored_changes=stored,
         )
+        if stored and self.node.sealing is not None:
+            CatchingUp(self.node, None, Random(f"{world.schedule.seed} catching up {number}").randbytes)
         self.process.connect()
 
     def start(self) -> None:
@@ -280,7 +284,8 @@ class Life:
         elif isinstance(effect, CONFIGURATION_EFFECTS) and self.replicated is not None:
             self.replicated.perform(effect)
         elif isinstance(effect, Exit):
-            self.end(End.LEAVE if self.leaving else End.EXIT, effect.reason)
+            goes = self.leaving or TAKEN_OUT in effect.reason
+            self.end(End.LEAVE if goes else End.EXIT, effect.reason)
         else:
             assert isinstance(effect, Log | ReopenLogs | ConfigureLogs)
 

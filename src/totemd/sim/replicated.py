@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from totemd.cluster.change import IDENT_SIZE, Change
-from totemd.cluster.nodelist_text import set_votes
+from totemd.cluster.nodelist_text import remove_node, set_votes
 from totemd.cluster.text import digest
 from totemd.config.model import Configuration
 from totemd.errors import ConfigError, OperatorError
@@ -17,6 +17,7 @@ from totemd.ids import NodeId
 from totemd.node.effects import CheckConfiguration, StoreChange, WriteConfiguration
 from totemd.services.changes.api import Outcome
 from totemd.services.changes.ledger import COMMITTED_FILE
+from totemd.services.changes.listed import lists_node
 from totemd.sim.history import ChangeAnswered, VersionInForce
 from totemd.sim.host import Host
 
@@ -126,6 +127,16 @@ class Replicated:
         except OperatorError:
             return
 
+    def unlist(self, nodeid: NodeId) -> None:
+        """Take a node out of the cluster, whether it runs or not."""
+        changes = self._life.node.changes
+        assert changes is not None
+        base = changes.current()
+        try:
+            self._propose(remove_node(base.text, nodeid, base.version + 1), 2)
+        except OperatorError:
+            return
+
     def _propose(self, text: str, rollback_after_s: int) -> None:
         life = self._life
         changes = life.node.changes
@@ -141,6 +152,15 @@ class Replicated:
         time = life.world.now
         word = "accepted" if outcome.accepted else "undecided" if outcome.undecided else "refused"
         life.note(ChangeAnswered(time, life.nodeid, life.number, ident, outcome.version, word))
+
+
+def taken_out(lives: list["Life"]) -> list["Life"]:
+    """Those that the latest version of all does not list, and that have not heard of it."""
+    committed = [life.node.changes.current() for life in lives if life.node.changes is not None]
+    if not committed:
+        return []
+    latest = max(committed, key=lambda change: change.version)
+    return [life for life in lives if not lists_node(latest.text, life.nodeid)]
 
 
 def has_settled(life: "Life", others: list["Life"]) -> bool:

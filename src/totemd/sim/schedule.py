@@ -22,6 +22,7 @@ Verbs of faults are described in `faults.py`; those of the workload are:
     reload N TOKEN           the configuration file has another token timeout (milliseconds) and is read again
     edit N TOKEN SECONDS     a client on the node proposes another token timeout for all (managed clusters); without
                              quorum for SECONDS after it all go back
+    unlist N NODE            a client proposes to take NODE out of the cluster, running or not (managed clusters)
     revote N NODE VOTES      a client proposes other votes for NODE (managed clusters)
     direct N YES             the configuration file allows the direct token (1) or not (0) and is read again
 """
@@ -108,6 +109,7 @@ ARGUMENTS: Final[dict[str, tuple[bool, int]]] = {
     "direct": (True, 1),
     "edit": (True, 2),
     "revote": (True, 2),
+    "unlist": (True, 1),
     "dislike": (True, 1),
     "split": (False, 1),
     "oneway": (False, 1),

@@ -109,9 +109,9 @@ def without_node(schedule: Schedule, nodeid: int) -> Schedule:
             arguments = _parts_without(action.arguments[0], nodeid, moved)
         elif action.verb == "oneway":
             arguments = _pairs_without(action.arguments[0], nodeid, moved)
-        elif action.verb == "vote":
-            target, number = action.arguments
-            arguments = (moved(target), number) if int(target) != nodeid else None
+        elif action.verb in ("vote", "revote", "unlist"):
+            target, *number = action.arguments
+            arguments = (moved(target), *number) if int(target) != nodeid else None
         if arguments is not None:
             actions.append(replace(action, node=action.node - (action.node > nodeid), arguments=arguments))
     votes = tuple(n for i, n in enumerate(schedule.votes, 1) if i != nodeid)

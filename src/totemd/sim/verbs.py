@@ -160,6 +160,11 @@ def _revote(world: "World", life: "Life", nodeid: float, votes: float) -> None:
         life.replicated.revote(int(nodeid), int(votes))
 
 
+def _unlist(world: "World", life: "Life", nodeid: float) -> None:
+    if life.replicated is not None:
+        life.replicated.unlist(int(nodeid))
+
+
 HOST_ACTIONS: Final[dict[str, Callable[..., None]]] = {
     "pause": _pause,
     "stall": _stall,
@@ -183,6 +188,7 @@ LIFE_ACTIONS: Final[dict[str, Callable[..., None]]] = {
     "reload": reload,
     "edit": _edit,
     "revote": _revote,
+    "unlist": _unlist,
     "crash": crash,
     "leave": leave,
 }

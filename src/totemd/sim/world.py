@@ -12,14 +12,14 @@ from typing import Any, Final
 
 from totemd.config import load
 from totemd.config.model import Configuration
-from totemd.errors import ServiceError
+from totemd.errors import ConfigError, ServiceError
 from totemd.ids import NodeId
 from totemd.limits import REASSEMBLY_SIZE_MAX
 from totemd.sim.history import Calm, End, Ended, Event, History, Measured, Started, Violation
 from totemd.sim.host import LOOK_AGAIN_S, Host
-from totemd.sim.life import PENDING_EFFECTS_MAX, Life
+from totemd.sim.life import PENDING_EFFECTS_MAX, TAKEN_OUT, Life
 from totemd.sim.network import Network
-from totemd.sim.replicated import has_settled
+from totemd.sim.replicated import has_settled, taken_out
 from totemd.sim.schedule import Action, Schedule
 from totemd.sim.seals import Seals
 from totemd.sim.trace import NETWORK, Trace
@@ -38,7 +38,9 @@ LINGER_S: Final = 0.3
 CLEAR_S: Final = 0.05
 """After the calm packets from before arrive within this or never."""
 
-WORKLOAD: Final = frozenset(("send", "part", "join", "expect", "force", "vote", "reload", "direct", "edit", "revote"))
+WORKLOAD: Final = frozenset(
+    ("send", "part", "join", "expect", "force", "vote", "reload", "direct", "edit", "revote", "unlist")
+)
 """Verbs that are no faults, and so may come after the calm."""
 
 
@@ -143,6 +145,8 @@ class World:
             if self.now >= look_at:
                 look_at = self.now + LOOK_S
                 self._check_bounds()
+                if self._calm:
+                    self._switch_off()
                 if self.steps > STEPS_MAX:
                     self.violated("bounded work", "GRP-19", f"more than {STEPS_MAX} turns in {self.now:.1f} s")
                     return False
@@ -237,8 +241,12 @@ class World:
                 return
 
     def _start(self, host: Host) -> None:
+        try:
+            life = Life(self, host, self._life_count + 1)
+        except ConfigError:
+            # It was taken out of the cluster, and knows it.
+            return
         self._life_count += 1
-        life = Life(self, host, self._life_count)
         self.lives[host.nodeid] = life
         self.note(Started(self.now, host.nodeid, life.number, host.ring_seq))
         life.start()
@@ -247,7 +255,8 @@ class World:
         life = self.lives.get(host.nodeid)
         if life is None or not life.alive:
             self._start(host)
-        self.lives[host.nodeid].dies_in = phase, int(float(effects))
+        if host.nodeid in self.lives:
+            self.lives[host.nodeid].dies_in = phase, int(float(effects))
 
     def _make_calm(self) -> None:
         self._calm = True
@@ -260,6 +269,11 @@ class World:
                 life.dies_in = None
                 life.call(lambda: None)
         self.note(Calm(self.now, tuple(nodeid for nodeid, life in sorted(self.lives.items()) if life.alive)))
+
+    def _switch_off(self) -> None:
+        """Somebody who is taken out and has not heard of it would look for its ring for ever."""
+        for life in taken_out(self.living):
+            life.end(End.LEAVE, f"switched off: it {TAKEN_OUT}")
 
     # What is looked at
 
