@@ -13,6 +13,7 @@ from totemd.seal.datagram import SESSION_SIZE
 from totemd.seal.keys import FILE_SIZE_MAX, KeyRing
 from totemd.seal.messages import Credentials
 from totemd.seal.seal import Seal
+from totemd.seal.suite import Suite
 from totemd.seal.verdict import Verdict
 
 
@@ -39,6 +40,8 @@ def read_keys(path: Path) -> tuple[KeyRing, str | None]:
 def seal_maker(settings: SealSettings, keys: KeyRing) -> SealMaker:
     """What makes the node's seal. The session is new, so that no counter is ever used twice under one key."""
     session = os.urandom(SESSION_SIZE)
+    # The library takes its time to load: now, and not when the daemon can be seen already, and yet hears no signals.
+    Suite(settings.suite, bytes(16))
 
     def make(
         *,
