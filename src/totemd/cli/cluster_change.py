@@ -66,7 +66,13 @@ def edit(arguments: Namespace) -> int:
     directory = Path(tempfile.mkdtemp(prefix="totemctl-"))
     copy = directory / "corosync.conf"
     copy.write_text(now.text)
-    text = _edited(copy, now, arguments)
+    try:
+        text = _edited(copy, now, arguments)
+    except CommandError as error:
+        if read_text(str(copy)) == now.text:
+            shutil.rmtree(directory)
+            raise
+        raise CommandError(f"{error}; what you wrote is kept in {copy}") from None
     if text is None:
         shutil.rmtree(directory)
         return _nothing_to_do(arguments, "nothing was changed", now.version)
@@ -133,7 +139,7 @@ def _tell_dry_run(arguments: Namespace, now: ConfigurationVersion, path: str, te
 
 
 def _edited(copy: Path, now: ConfigurationVersion, arguments: Namespace) -> str | None:
-    """What the person made of the copy and wants applied; None if nothing. CommandError leaves the copy."""
+    """What the person made of the copy and wants applied; None if nothing. CommandError."""
     assert now.text is not None
     while True:
         _run_editor(copy)
@@ -145,10 +151,10 @@ def _edited(copy: Path, now: ConfigurationVersion, arguments: Namespace) -> str 
             sys.stdout.write(shown(difference(now.text, text, f"version {now.version}", "what you wrote")))
             if arguments.yes or _asked("Apply this to the whole cluster? [y/N] ", default=False):
                 return text
-            raise CommandError(f"not applied; what you wrote is kept in {copy}")
+            raise CommandError("not applied")
         print(f"totemctl: {problem}", file=sys.stderr)
         if not _asked("Edit it again? [Y/n] ", default=True):
-            raise CommandError(f"not applied; what you wrote is kept in {copy}")
+            raise CommandError("not applied")
 
 
 def _problem(text: str, copy: Path, arguments: Namespace) -> str | None:
