@@ -260,6 +260,10 @@ SEALED_WITH = {
 """Of the vectors of sealed datagrams; the suite is the vector's first word."""
 
 
+RECEIVER = 1
+"""Of those that are for one node."""
+
+
 def _sealed() -> Iterator[Vector]:
     """Sealed datagrams, and what seals say to each other."""
     token = DEFINITIONS["token_taken"].build(
@@ -283,10 +287,19 @@ def _sealed() -> Iterator[Vector]:
     for kind, name, fields in messages:
         yield Vector(Specimen(kind, DEFINITIONS[kind].build(fields), "", []), name, CONSTRUCTED, "")
     challenge = DEFINITIONS["seal_challenge"].build({"nonce": nonce})
-    contents = [("taken", sealed.RING, token, 1), ("challenge", sealed.CONTROL, challenge, 1 << 40)]
+    hello = DEFINITIONS["seal_hello"].build({})
+    contents = [
+        ("taken", sealed.RING_TO_ONE, token, 1),
+        ("taken, to all", sealed.RING, token, 2),
+        ("hello", sealed.CONTROL, hello, 3),
+        ("challenge", sealed.CONTROL_TO_ONE, challenge, 1 << 40),
+    ]
     for suite in sealed.SUITES:
         for name, content, data, counter in contents if suite in ("aes256", "chacha20") else contents[:1]:
-            made = sealed.seal(suite=suite, content=content, counter=counter, data=data, **SEALED_WITH)
+            receiver = RECEIVER if content in (sealed.RING_TO_ONE, sealed.CONTROL_TO_ONE) else 0
+            made = sealed.seal(
+                suite=suite, content=content, counter=counter, data=data, receiver=receiver, **SEALED_WITH
+            )
             yield Vector(Specimen("sealed", made, "", []), f"{suite} {name}", CONSTRUCTED, "")
 
 

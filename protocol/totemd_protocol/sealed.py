@@ -20,12 +20,12 @@ from construct import (
 MAGIC = b"tSD\x01"
 TAG_SIZE = 16
 HEADER_SIZE = 37
-RING, CONTROL = 1, 2
+RING, CONTROL, RING_TO_ONE, CONTROL_TO_ONE = 1, 2, 3, 4
 
 SEALED = Struct(
     "magic" / Const(MAGIC),
     "content" / Int8ub,
-    Check((this.content == RING) | (this.content == CONTROL)),
+    Check((this.content >= RING) & (this.content <= CONTROL_TO_ONE)),
     "key" / Bytes(4),
     "nodeid" / Int32ul,
     "session" / Bytes(16),
@@ -78,15 +78,23 @@ SUITES = {"aes128": 16, "aes192": 24, "aes256": 32, "chacha20": 32}
 
 
 def seal(
-    suite: str, secret: bytes, cluster_id: bytes, content: int, nodeid: int, session: bytes, counter: int, data: bytes
-) -> bytes:
+    suite: str, secret: bytes, cluster_id: bytes, content: int, nodeid: int, session: bytes, counter: int, data: bytes,
+    receiver: int = 0,
+) -> bytes:  # fmt: skip
     """The datagram that carries `data`, made as the chapter says and without the daemon's code."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
     ident = HKDF(SHA256(), 4, None, b"totemd key id 1").derive(secret)
-    info = b"totemd seal 1 " + suite.encode() + b"\0" + session + nodeid.to_bytes(4, "little")
+    info = (
+        b"totemd seal 1 "
+        + suite.encode()
+        + b"\0"
+        + session
+        + nodeid.to_bytes(4, "little")
+        + receiver.to_bytes(4, "little")
+    )
     key = HKDF(SHA256(), SUITES[suite], cluster_id, info).derive(secret)
     cipher = ChaCha20Poly1305(key) if suite == "chacha20" else AESGCM(key)
     fields = {"content": content, "key": ident, "nodeid": nodeid, "session": session, "counter": counter}

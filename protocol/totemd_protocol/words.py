@@ -1,7 +1,7 @@
 """The words for numbers in packets, for people (protocol/, chapters "Packets", "Services" and "Sealed datagrams")."""
 
 _NUMBERS: dict[tuple[str, str], dict[int, str]] = {
-    ("sealed", "content"): {1: "ring", 2: "control"},
+    ("sealed", "content"): {1: "ring", 2: "control", 3: "ring, to one", 4: "control, to one"},
     ("mcast", "guarantee"): {0: "agreed", 1: "safe"},
     ("cmap_mcast", "reason"): {0: "synchronization", 1: "changed"},
     ("cfg_crypto_reconfig", "phase"): {1: "activate", 2: "clean up"},

@@ -99,9 +99,10 @@ class _Sender:
         key = OLD_KEY if kind % 6 == FORMER else KEY
         session = self._member.session if kind % 6 == MEMBER else bytes([kind // 12]) * 16
         self._counter += 1
-        content = Kind.RING if kind // 6 % 2 else Kind.CONTROL
+        to_one = kind // 12 % 2 == 1
+        content = (Kind.RING_TO_ONE if to_one else Kind.RING) if kind // 6 % 2 else Kind.CONTROL
         header = encode_header(Header(content, key.ident, self._member.nodeid, session, self._counter))
-        aead = self._suite.session(key, self._member.nodeid, session)
+        aead = self._suite.session(key, self._member.nodeid, session, 1 if content.to_one else 0)
         return header + aead.encrypt(header[NONCE_AT:HEADER_SIZE], piece, header)
 
     def _fitting(self, piece: bytes, *, retired: bool) -> bytes:

@@ -76,7 +76,7 @@ class Sealed:
         if isinstance(effect, Broadcast):
             self.sent.append((None, self.sealing.seal_datagram(effect.data)))
         elif isinstance(effect, Unicast):
-            self.sent.append((effect.nodeid, self.sealing.seal_datagram(effect.data)))
+            self.sent.append((effect.nodeid, self.sealing.seal_datagram(effect.data, effect.nodeid)))
         elif isinstance(effect, SendNow):
             self.sent.append((effect.address, effect.data))
         elif isinstance(effect, Log):
@@ -294,7 +294,7 @@ def kinds_of_datagrams() -> tuple[list[Sealed], dict[str, bytes]]:
     first.sealing.send_control(2, b"catch up")
     hello, body = (data for _, data in first.sent[:2])
     seal = first.sealing.seal_datagram
-    found = {"hello": hello, "body": body, "token": seal(b"t" * 70), "message": seal(b"m" * 200)}
+    found = {"hello": hello, "body": body, "token": seal(b"t" * 70, 2), "message": seal(b"m" * 200)}
     first.sent.clear()
     return two, found
 

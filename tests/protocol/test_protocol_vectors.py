@@ -427,12 +427,15 @@ def test_the_daemons_suite_opens_and_seals_as_the_vector(vector: Vector) -> None
     key = Key.of(bytes(range(100, 132)))
     header = decode_header(vector.data)
     assert header.key_ident == key.ident
-    aead = Suite(vector.name.split()[0], bytes(range(16))).session(key, header.sender, header.session)
+    aead = Suite(vector.name.split()[0], bytes(range(16))).session(
+        key, header.sender, header.session, 1 if header.kind.to_one else 0
+    )
     front = vector.data[:HEADER_SIZE]
     plain = aead.decrypt(front[NONCE_AT:], vector.data[HEADER_SIZE:], front)
     assert front + aead.encrypt(front[NONCE_AT:], plain, front) == vector.data
-    if header.kind is Kind.RING:
+    if not header.kind.is_control:
         assert describe(plain)["kind"] == "token_taken"
     else:
-        assert isinstance(seal_messages.decode_message(plain), seal_messages.Challenge)
+        expected = seal_messages.Challenge if header.kind.to_one else seal_messages.Hello
+        assert isinstance(seal_messages.decode_message(plain), expected)
     assert describe(vector.data)["kind"] == "sealed"

@@ -113,6 +113,32 @@ def test_a_sender_exchanged_for_another_member_is_noticed() -> None:
     refuses(second, third.seal.seal(b"x")[:HEADER_SIZE] + datagram[HEADER_SIZE:], "forged or damaged")
 
 
+def test_what_is_for_one_node_is_not_opened_by_another() -> None:
+    """A token that somebody on the wire sends on to a second member would be two tokens."""
+    air, first, second = pair()
+    third = air.node(3)
+    token = first.seal.seal(b"token", 2)
+    refuses(third, token, "forged or damaged")
+    assert second.receive(token, 0.0)
+    refuses(second, first.seal.seal(b"token", 3), "forged or damaged")
+    assert first.seal.send_control(2, b"body")
+    ((target, body),) = first.take()
+    assert target == 2
+    refuses(third, body, "forged or damaged")
+    second.receive(body, 0.0)
+    assert second.bodies == [(1, b"body")]
+
+
+def test_what_is_for_one_node_cannot_become_something_for_all() -> None:
+    _, first, second = pair()
+    for to in (None, 2):
+        datagram = first.seal.seal(b"\x01", to)
+        for kind in Kind:
+            if kind != datagram[4]:
+                refuses(second, datagram[:4] + bytes((kind,)) + datagram[5:], "forged or damaged")
+        assert second.receive(datagram, 0.0)
+
+
 def test_a_packet_cannot_become_a_control_message() -> None:
     _, first, second = pair()
     datagram = first.seal.seal(b"\x01")

@@ -46,7 +46,7 @@ def test_every_promise_holds_in_sealed_rings_under_attack(seed: int) -> None:
     [
         ("replay", {"replayed"}),
         ("old", {"forged or damaged", "unknown session"}),
-        ("swap", {"replayed", "own packet"}),
+        ("swap", {"replayed", "own packet", "forged or damaged"}),
         ("reflect", {"own packet"}),
         ("flip", {"forged or damaged"}),
         ("truncate", {"forged or damaged", "sealed datagram truncated"}),

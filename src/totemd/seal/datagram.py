@@ -24,12 +24,23 @@ COUNTER_END: Final = 1 << 64
 
 
 class Kind(IntEnum):
-    """Header byte 4: what the ciphertext is."""
+    """Header byte 4: what the ciphertext is, and for whom: a packet of the ring, or a message between seals
+    (`totemd.seal.messages`); for all, or for one node, whose id is bound into the key."""
 
     RING = 1
-    """A packet of the ring."""
     CONTROL = 2
-    """A message between two seals (`totemd.seal.messages`)."""
+    RING_TO_ONE = 3
+    CONTROL_TO_ONE = 4
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is a message between seals."""
+        return self in (Kind.CONTROL, Kind.CONTROL_TO_ONE)
+
+    @property
+    def to_one(self) -> bool:
+        """Whether it is for one node alone."""
+        return self in (Kind.RING_TO_ONE, Kind.CONTROL_TO_ONE)
 
 
 @record
@@ -60,6 +71,6 @@ def decode_header(data: bytes) -> Header:
     if len(data) < OVERHEAD_BYTES:
         raise BadPacket("sealed datagram truncated", f"{len(data)} bytes")
     _, kind, key_ident, sender, session, counter = _HEADER.unpack_from(data)
-    if kind not in (Kind.RING, Kind.CONTROL):
+    if not Kind.RING <= kind <= Kind.CONTROL_TO_ONE:
         raise BadPacket("unknown kind of sealed datagram", str(kind))
     return Header(Kind(kind), key_ident, sender, session, counter)

@@ -30,8 +30,8 @@ class Session:
         self.key_ident = key_ident
         """Under which it has answered last: what is said to it is sealed under the same."""
         self.window = Window(counter)
-        self.openers: dict[bytes, Aead] = {}
-        """By the key's ident."""
+        self.openers: dict[tuple[bytes, bool], Aead] = {}
+        """By the key's ident, and whether it is for datagrams to this node alone."""
 
 
 class Dealings:

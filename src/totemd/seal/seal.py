@@ -28,11 +28,15 @@ from totemd.seal.handshake import Handshake
 from totemd.seal.keys import Key, KeyRing
 from totemd.seal.messages import CONTROL_SIZE_MAX, Body, Credentials, Hello, Message, decode_message, encode_message
 from totemd.seal.peers import Peer, Session
-from totemd.seal.suite import Aead, Suite
+from totemd.seal.suite import TO_ALL, Aead, Suite
 from totemd.seal.verdict import Verdict
 from totemd.seal.window import Window
 
 _COUNTER_SIZE: Final = HEADER_SIZE - PREFIX_SIZE
+OWN_MAX: Final = 1024
+"""Receivers for whom what seals is kept; who invents node ids must not fill the memory."""
+
+Encrypt = Callable[[bytes, bytes, bytes], bytes]
 _counter_of: Final = Struct("<Q").unpack_from
 
 
@@ -83,18 +87,26 @@ class Seal:
         self._failures = self._suite.failures
         self._openers: dict[bytes, Opener] = {}
         """By the prefix of the datagram."""
-        self._own: dict[bytes, Aead] = {}
-        """What seals, by the key's ident."""
+        self._own: dict[tuple[bytes, NodeId], Aead] = {}
+        """What seals, by the key's ident and the receiver."""
+        self._encrypt_to: dict[NodeId, Encrypt] = {}
+        """What seals packets of the ring for one node."""
         self._handshake = Handshake(self, session, cluster_id, credentials, judge, random_bytes, log, self.counters)
         self._take_keys(keys)
 
     # The ring's packets
 
-    def seal(self, data: bytes) -> bytes:
-        """The datagram that carries `data`."""
+    def seal(self, data: bytes, to: NodeId | None = None) -> bytes:
+        """The datagram that carries `data` to all, or to one node: no other one will open it then."""
         counter = self._counter = self._counter + 1
-        header = self._ring_prefix + counter.to_bytes(_COUNTER_SIZE, "little")
-        return header + self._encrypt(header[NONCE_AT:], data, header)
+        if to is None:
+            header = self._prefix + counter.to_bytes(_COUNTER_SIZE, "little")
+            return header + self._encrypt(header[NONCE_AT:], data, header)
+        encrypt = self._encrypt_to.get(to)
+        if encrypt is None:
+            encrypt = self._encrypt_to[to] = self._own_aead(self._keys.sending, to).encrypt
+        header = self._prefix_to_one + counter.to_bytes(_COUNTER_SIZE, "little")
+        return header + encrypt(header[NONCE_AT:], data, header)
 
     def open(self, data: bytes, now: float) -> tuple[NodeId, bytes] | None:
         """The sender and the packet in a datagram. None: it was dropped and counted, or was for the seal itself."""
@@ -135,7 +147,7 @@ class Seal:
         plain = aead.decrypt(data[NONCE_AT:HEADER_SIZE], data[HEADER_SIZE:], data[:HEADER_SIZE])
         if session is not None and not session.window.take(header.counter):
             raise BadPacket("replayed")
-        if header.kind is Kind.CONTROL:
+        if header.kind.is_control:
             self._hear(header, plain, session, retired, now)
             return None
         if peer is not None and session is not None and session is peer.full:
@@ -149,11 +161,12 @@ class Seal:
         return None
 
     def _opener(self, header: Header, key: Key, session: Session | None) -> Aead:
-        if session is None:
-            return self._suite.session(key, header.sender, header.session)
-        aead = session.openers.get(key.ident)
+        to_one = header.kind.to_one
+        aead = session.openers.get((key.ident, to_one)) if session is not None else None
         if aead is None:
-            aead = session.openers[key.ident] = self._suite.session(key, header.sender, header.session)
+            aead = self._suite.session(key, header.sender, header.session, self._nodeid if to_one else TO_ALL)
+            if session is not None:
+                session.openers[key.ident, to_one] = aead
         return aead
 
     # Control messages
@@ -184,11 +197,11 @@ class Seal:
         """Put a control message into the outbox, sealed under that key; if it is gone, under the sending one."""
         key = self._keys.find(key_ident) or self._keys.sending
         counter = self._counter = self._counter + 1
-        header = encode_prefix(Kind.CONTROL, key.ident, self._nodeid, self._session)
+        kind = Kind.CONTROL if target is None else Kind.CONTROL_TO_ONE
+        header = encode_prefix(kind, key.ident, self._nodeid, self._session)
         header += counter.to_bytes(_COUNTER_SIZE, "little")
-        self.outbox.append(
-            (target, header + self._own_aead(key).encrypt(header[NONCE_AT:], encode_message(message), header))
-        )
+        aead = self._own_aead(key, TO_ALL if target is None else target)
+        self.outbox.append((target, header + aead.encrypt(header[NONCE_AT:], encode_message(message), header)))
 
     # Time
 
@@ -253,26 +266,32 @@ class Seal:
 
     def session_lost(self, session: Session) -> None:
         """For the handshake: packets of that session do not count any more."""
-        for key_ident in session.openers:
-            self._openers.pop(encode_prefix(Kind.RING, key_ident, session.nodeid, session.ident), None)
+        for key_ident, to_one in session.openers:
+            kind = Kind.RING_TO_ONE if to_one else Kind.RING
+            self._openers.pop(encode_prefix(kind, key_ident, session.nodeid, session.ident), None)
 
     def _take_keys(self, keys: KeyRing) -> None:
         self._keys = keys
         self._in_use = frozenset(key.ident for key in (keys.sending, *keys.accepted))
         self._own = {}
         self._suite.keep(keys.all())
-        self._ring_prefix = encode_prefix(Kind.RING, keys.sending.ident, self._nodeid, self._session)
-        self._encrypt = self._own_aead(keys.sending).encrypt
+        self._prefix = encode_prefix(Kind.RING, keys.sending.ident, self._nodeid, self._session)
+        self._prefix_to_one = encode_prefix(Kind.RING_TO_ONE, keys.sending.ident, self._nodeid, self._session)
+        self._encrypt = self._own_aead(keys.sending, TO_ALL).encrypt
+        self._encrypt_to = {}
         self._openers = {}
         self._handshake.start_afresh()
         for peer in self._handshake.peers:
             for session in peer.sessions():
                 session.openers = {}
 
-    def _own_aead(self, key: Key) -> Aead:
-        aead = self._own.get(key.ident)
+    def _own_aead(self, key: Key, receiver: NodeId) -> Aead:
+        aead = self._own.get((key.ident, receiver))
         if aead is None:
-            aead = self._own[key.ident] = self._suite.session(key, self._nodeid, self._session)
+            if len(self._own) >= OWN_MAX:
+                self._own.clear()
+            aead = self._suite.session(key, self._nodeid, self._session, receiver)
+            self._own[key.ident, receiver] = aead
         return aead
 
 

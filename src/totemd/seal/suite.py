@@ -9,6 +9,9 @@ SUITES: Final[dict[str, int]] = {"aes128": 16, "aes192": 24, "aes256": 32, "chac
 """Bytes of a session's key, by the names that corosync.conf has for the ciphers. AES is in GCM; chacha20 is
 ChaCha20-Poly1305."""
 
+TO_ALL: Final[NodeId] = 0
+"""In the place of a receiver's node id."""
+
 
 class Aead(Protocol):
     """Authenticated encryption under one key."""
@@ -37,12 +40,12 @@ class Suite:
         self._cluster_id = cluster_id
         self._extracted: dict[bytes, bytes] = {}
 
-    def session(self, key: Key, nodeid: NodeId, session: bytes) -> Aead:
-        """What seals and opens the datagrams of that node's session under that key."""
+    def session(self, key: Key, nodeid: NodeId, session: bytes, receiver: NodeId = TO_ALL) -> Aead:
+        """What seals and opens the datagrams of that node's session for that receiver under that key."""
         extracted = self._extracted.get(key.secret)
         if extracted is None:
             extracted = self._extracted[key.secret] = hkdf_extract(self._cluster_id, key.secret)
-        info = self._label + session + nodeid.to_bytes(4, "little")
+        info = self._label + session + nodeid.to_bytes(4, "little") + receiver.to_bytes(4, "little")
         aead: Aead = self._make(hkdf_expand(extracted, info)[: self._size])
         return aead
 

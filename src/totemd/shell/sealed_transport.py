@@ -17,7 +17,7 @@ class Sealing(Protocol):
     """What the transport needs of `node.sealing`."""
 
     @property
-    def seal_datagram(self) -> Callable[[bytes], bytes]: ...
+    def seal_datagram(self) -> Callable[[bytes, NodeId | None], bytes]: ...
     def open(self, data: bytes, source: str, now: float, /) -> Datagram | None: ...
 
 
@@ -67,8 +67,8 @@ class SealedTransport(Transport):
 
     def broadcast(self, data: bytes, *, more: bool = False) -> None:
         """As `Transport`, sealed."""
-        super().broadcast(self._seal(data), more=more)
+        super().broadcast(self._seal(data, None), more=more)
 
     def unicast(self, nodeid: NodeId, data: bytes) -> None:
         """As `Transport`, sealed."""
-        super().unicast(nodeid, self._seal(data))
+        super().unicast(nodeid, self._seal(data, nodeid))

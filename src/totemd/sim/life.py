@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from totemd.cluster.change import Change
 from totemd.errors import ServiceError
+from totemd.ids import NodeId
 from totemd.node import Node
 from totemd.node.catching_up import CatchingUp
 from totemd.node.effects import (
@@ -264,9 +265,9 @@ class Life:
     def _perform(self, effect: NodeEffect) -> None:
         world, host = self.world, self.host
         if isinstance(effect, Unicast):
-            world.transmit(host, effect.nodeid, self._sealed(effect.data), unicast=True)
+            world.transmit(host, effect.nodeid, self._sealed(effect.data, effect.nodeid), unicast=True)
         elif isinstance(effect, Broadcast):
-            self._send_to_all(self._sealed(effect.data))
+            self._send_to_all(self._sealed(effect.data, None))
         elif isinstance(effect, SendNow):
             if effect.address is None:
                 self._send_to_all(effect.data)
@@ -289,11 +290,11 @@ class Life:
         else:
             assert isinstance(effect, Log | ReopenLogs | ConfigureLogs)
 
-    def _sealed(self, data: bytes) -> bytes:
+    def _sealed(self, data: bytes, to: NodeId | None) -> bytes:
         sealing = self.node.sealing
         if sealing is None:
             return data
-        sealed = sealing.seal_datagram(data)
+        sealed = sealing.seal_datagram(data, to)
         assert self.world.seals is not None
         self.world.seals.sealed(self, sealed, data)
         return sealed
