@@ -22,6 +22,7 @@ from live_node import NODES, meeting, node_in_phase
 from packet_forgery import Forger
 from seal_targets import key_file_seeds, seal_seeds
 from small_configuration import small_text
+from totemd.cli.doctor_exchange import Exchange
 from totemd.cli.pcap import parse_datagrams
 from totemd.cluster.change import Change, entry_of
 from totemd.ids import NodeId
@@ -75,8 +76,18 @@ def seeds_of(target: str) -> dict[str, bytes]:
         return dict(_answers())
     if target == "config":
         return dict(_configurations())
+    if target == "doctor_probes":
+        return _probes()
     assert target == "capture", target
     return {path.stem: gzip.decompress(path.read_bytes())[:2000] for path in _captures()}
+
+
+def _probes() -> dict[str, bytes]:
+    """A first probe, and one that tells of what was heard."""
+    one, two = Exchange(1, {2: "192.0.2.2"}, 1455), Exchange(2, {1: "192.0.2.1"}, 1455)
+    first = two.probe(999.9, to_all=True, full=True)
+    two.receive(one.probe(999.8, to_all=False, full=False), "192.0.2.1", 999.9)
+    return {"first": first, "telling": two.probe(999.95, to_all=False, full=False)}
 
 
 def _changes() -> dict[str, bytes]:

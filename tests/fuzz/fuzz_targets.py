@@ -16,6 +16,8 @@ from chunking import chunks
 from library_targets import library_handshake, library_requests, library_ring
 from live_node import Host, address, check_bounds, configuration, lone_node, meeting, node_in_phase, settle
 from seal_targets import key_file, sealed_datagrams
+from totemd.cli import cluster_doctor
+from totemd.cli.doctor_exchange import SMALL_BYTES, Exchange
 from totemd.cli.pcap import parse_datagrams
 from totemd.client import records, requests
 from totemd.client.errors import TotemdClientError
@@ -394,6 +396,15 @@ def capture(data: bytes) -> None:
     assert size <= len(data)
 
 
+def doctor_probes(data: bytes) -> None:
+    """What comes to the port of a doctor, from a listed node."""
+    doctor = Exchange(1, {2: "192.0.2.2"}, 1455)
+    doctor.receive(data, "192.0.2.2", 1000.0)
+    (peer,) = doctor.peers.values()
+    list(cluster_doctor._check_peer(peer, "two", multicast=True, port=5415))
+    assert len(doctor.probe(1000.0, to_all=True, full=False)) == SMALL_BYTES
+
+
 TARGETS: Final[dict[str, Target]] = {
     target.__name__: target
     for target in (
@@ -418,5 +429,6 @@ TARGETS: Final[dict[str, Target]] = {
         key_file,
         sealed_datagrams,
         capture,
+        doctor_probes,
     )
 }
