@@ -15,6 +15,7 @@ from totemd.seal.datagram import Header
 from totemd.seal.limiter import Limiter
 from totemd.seal.messages import NONCE_SIZE, Body, Challenge, Credentials, Hello, Message, Response, Ruling
 from totemd.seal.peers import Dealings, Peer, Peers, Session
+from totemd.seal.telling import Telling, who
 from totemd.seal.verdict import Reason, Verdict, refused
 
 ASK_REFUSED_INTERVAL_S: Final = 1.0
@@ -29,8 +30,6 @@ NONCES_ANSWERED: Final = 4
 SHUNNED_S: Final = 5.0
 """How long after a refusal the packets of who refuses us do not count here either: a ring that only one side hears
 would never settle. Who changes its mind says so."""
-TOLD_AGAIN_S: Final = 60.0
-"""Between two log lines about the same refusal."""
 
 
 class Surroundings(Protocol):
@@ -69,13 +68,12 @@ class Handshake:
         self._credentials = credentials
         self._judge = judge
         self._random_bytes = random_bytes
-        self._log = log
+        self._telling = Telling(log)
         self._counters = counters
         self._waiting: dict[NodeId, Peer] = {}
         """Nodes with a candidate."""
         self._budgets = (Limiter(1000, 500), Limiter(50, 50))
         """Of what is sent to sessions that are not known, under keys in use and under retired ones."""
-        self._lines = Limiter(1, 100)
 
     # Asking
 
@@ -163,7 +161,7 @@ class Handshake:
             if peer.full is not None:
                 self._surroundings.session_lost(peer.full)
             verdict = refused(reason, printable(ruling.verdict.text), printable(ruling.verdict.remedy))
-            self._tell(peer, verdict, f"node {peer.nodeid} refuses this node", False, now)
+            self._telling.refused(peer, verdict, f"node {peer.nodeid} refuses this node", now, here=False)
             self.on_refused(peer.nodeid, verdict)
 
     def _hear_response(
@@ -216,14 +214,13 @@ class Handshake:
         peer.dealings[False].refused = b""
         peer.told = {what: told_s for what, told_s in peer.told.items() if not what[1]}
         self._rule(session, nonce)
-        if self._lines.allow(now):
-            self._log("info", f"{_who(session)} is admitted")
+        self._telling.admitted(session, now)
 
     def _refuse(self, peer: Peer, dealings: Dealings, session: Session, nonce: bytes, now: float) -> None:
         """Tell it, and keep of its session what it needs to catch up."""
         self._demote(peer, dealings, session)
         self._rule(session, nonce)
-        self._tell(peer, session.verdict, f"{_who(session)} is refused", True, now)
+        self._telling.refused(peer, session.verdict, f"{who(session)} is refused", now, here=True)
 
     def _demote(self, peer: Peer, dealings: Dealings, session: Session) -> None:
         """`session`, new or admitted so far, is refused by its verdict."""
@@ -259,7 +256,7 @@ class Handshake:
         self._forget_candidate(peer)
         peer.dealings[False].refused = other.ident
         self._rule(other, nonce)
-        self._tell(peer, other.verdict, f"another {_who(other)} is refused", True, now)
+        self._telling.refused(peer, other.verdict, f"another {who(other)} is refused", now, here=True)
 
     def _forget_candidate(self, peer: Peer) -> None:
         peer.candidate, peer.candidate_until_s, peer.probe_at_s = None, inf, inf
@@ -323,16 +320,6 @@ class Handshake:
         self._challenge(peer.nodeid, peer.dealings[False], self._surroundings.sending_key(), now)
         peer.probe_at_s = now + PROBE_INTERVAL_S
 
-    # Words
-
-    def _tell(self, peer: Peer, verdict: Verdict, what: str, here: bool, now: float) -> None:
-        """One line about a refusal, for people, now and then."""
-        assert verdict.reason is not None
-        last_s = peer.told.get((verdict.reason, here), -inf)
-        if now - last_s >= TOLD_AGAIN_S and self._lines.allow(now):
-            peer.told[verdict.reason, here] = now
-            self._log("warning", printable(f"{what} ({verdict.reason}): {verdict.text}; {verdict.remedy}"))
-
 
 def _is_answered(dealings: Dealings, response: Response, now: float) -> bool:
     return dealings.nonce == response.nonce and now - dealings.made_s < NONCE_LIFE_S
@@ -344,11 +331,6 @@ def _with_configuration(credentials: Credentials, other: Credentials) -> Credent
         credentials.cluster_id, credentials.uuid, credentials.nodeid, credentials.name,
         other.config_version, other.config_digest, credentials.features,
     )  # fmt: skip
-
-
-def _who(session: Session) -> str:
-    name = printable(session.credentials.name)
-    return f"node {session.nodeid} ({name})" if name else f"node {session.nodeid}"
 
 
 def _ignore_refusal(nodeid: NodeId, verdict: Verdict) -> None:
