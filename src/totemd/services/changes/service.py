@@ -19,13 +19,12 @@ from totemd.errors import BadPacket, ConfigError
 from totemd.ids import NodeId, RingId
 from totemd.services.base import Host, ServiceId
 from totemd.services.changes.api import Outcome, OutcomeDone, Surroundings
-from totemd.services.changes.attempt import PATIENCE_S, Attempt
+from totemd.services.changes.attempt import Attempt
+from totemd.services.changes.attempts import Attempts
 from totemd.services.changes.book import Book, Meaning
 from totemd.services.changes.checks import Checks
 from totemd.services.changes.confirmation import Confirmation
-from totemd.services.changes.ledger import Accepted, decode_record, encode_record
-from totemd.services.changes.listed import lists_node
-from totemd.services.changes.majorities import problem
+from totemd.services.changes.ledger import decode_record, encode_record
 from totemd.services.changes.proposals import DECIDE_S, Proposal, Proposals
 from totemd.services.changes.synchronization import Synchronization
 from totemd.totem.api import ConfigurationChanged
@@ -47,7 +46,6 @@ from totemd.wire.changes import (
 )
 
 TICK_S: Final = 0.5
-AGAIN_S: Final = 1.0
 _TICK: Final = "tick"
 _SAFE: Final = (Propose, Commit, Withdraw, Confirm, Revert)
 
@@ -67,13 +65,12 @@ class Changes:
         self._book = Book(host, surroundings, stored, configuration)
         self._ring: RingId | None = None
         self._members: tuple[NodeId, ...] = ()
-        self._number = 0
-        self._attempt: Attempt | None = None
         self._synchronization = Synchronization(host, surroundings, self._book, self._multicast)
         self._proposals = Proposals()
         self._outbox: list[ChangesMessage] = []
         self._checks = Checks(host, self._send, self._examine_text)
         self._confirmation = Confirmation(host, surroundings, self._book)
+        self._attempts = Attempts(host, surroundings, self._book, self._send)
         self._proceeding = False
 
     @property
@@ -126,20 +123,7 @@ class Changes:
 
     def pending(self) -> dict[str, object] | None:
         """The change that is being decided on, with the progress of each member; None if there is none."""
-        attempt = self._attempt
-        if attempt is None:
-            return None
-        change = attempt.subject
-        return {
-            "version": change.version,
-            "kind": change.kind,
-            "who": change.who,
-            "what": change.what,
-            "withdrawn": attempt.change is None,
-            "prepared": sorted(attempt.prepared),
-            "waiting": sorted(set(self._members) - attempt.prepared - set(attempt.reasons)),
-            "refused": dict(attempt.reasons),
-        }
+        return self._attempts.pending()
 
     def record_for(self, nodeid: NodeId) -> bytes:
         """What node `nodeid` needs to be of the committed version; `catch_up` of its service takes it. The boxes in
@@ -205,9 +189,8 @@ class Changes:
     def sync_init(self, transitional: tuple[NodeId, ...], members: tuple[NodeId, ...], ring: RingId) -> None:
         self._ring = ring
         self._members = tuple(sorted(members))
-        self._number = 0
-        self._attempt = None
         self._outbox = []
+        self._attempts.enter(ring, self._members)
         self._book.prepare()
         self._confirmation.ring_begins()
         self._proposals.ring_changed()
@@ -243,14 +226,16 @@ class Changes:
                 self._synchronization.record_received(sender, message)
             case Propose():
                 self._proposed(sender, message)
-            case Prepared() if self._is_tried(message.number):
-                self._tried.prepared.add(sender)
-            case Rejected() if self._is_tried(message.number):
-                self._tried.reasons[sender] = clipped(message.reason) or "without a reason"
-            case Withdraw() if self._is_tried(message.number) and sender == self._members[0]:
-                self._withdrawn(message)
-            case Commit() if self._is_tried(message.number) and sender == self._members[0]:
-                self._decided()
+            case Prepared():
+                self._attempts.prepared(sender, message)
+            case Rejected():
+                self._attempts.rejected(sender, message)
+            case Withdraw():
+                self._attempts.withdrawn(sender, message)
+            case Commit():
+                attempt = self._attempts.committed(sender, message)
+                if attempt is not None:
+                    self._decided(attempt)
             case Confirm() | Revert() if sender == self._members[0]:
                 self._confirmation.decided(message)
             case Check():
@@ -260,15 +245,7 @@ class Changes:
             case _:
                 pass
 
-    # --- an attempt
-
-    @property
-    def _tried(self) -> Attempt:
-        assert self._attempt is not None
-        return self._attempt
-
-    def _is_tried(self, number: int) -> bool:
-        return self._attempt is not None and self._attempt.number == number
+    # --- a change
 
     def _proposed(self, sender: NodeId, message: Propose) -> None:
         change = Change.decode(message.data)
@@ -279,110 +256,21 @@ class Changes:
             return
         if mine is not None and mine.change.ident == change.ident:
             mine.uncertain = True
-        doubt = self._synchronization.doubt
-        firm = doubt is not None and doubt.firm
-        self._synchronization.doubt = None
+        doubt, self._synchronization.doubt = self._synchronization.doubt, None
         self._synchronization.highest = max(self._synchronization.highest, change.version)
-        self._number += 1
-        self._attempt = Attempt(self._number, change, firm, self._host.now + PATIENCE_S)
-        self._prepare(self._attempt, change)
+        self._attempts.open(change, firm=doubt is not None and doubt.firm)
 
     def _may_follow(self, change: Change) -> bool:
         """Whether a proposal is heeded. All members answer alike: it depends on what they agree on only."""
         ledger, doubt = self._book.ledger, self._synchronization.doubt
-        if self._attempt is not None or change.base_version != ledger.current.version:
+        if self._attempts.current is not None or change.base_version != ledger.current.version:
             return False
         if doubt is not None:
             return change.ident == doubt.ident
         in_turn = change.kind == "rollback" if ledger.reverted else ledger.confirmed
         return in_turn and change.version == self._synchronization.highest + 1
 
-    def _prepare(self, attempt: Attempt, change: Change) -> None:
-        try:
-            listed = lists_node(change.text, self._host.nodeid)
-        except ConfigError as error:
-            self._refuse(attempt, str(error))
-            return
-        if listed:
-            self._book.understand(change, lambda meaning: self._understood(attempt, change, meaning))
-        else:
-            self._accept(attempt)
-
-    def _understood(self, attempt: Attempt, change: Change, meaning: Meaning) -> None:
-        if attempt is not self._attempt or attempt.answered:
-            return
-        if isinstance(meaning, str):
-            self._refuse(attempt, meaning)
-            return
-        if meaning is None:
-            self._accept(attempt)
-            return
-        try:
-            attempt.key_ring = self._around.open_box(change)
-        except BadPacket as error:
-            self._refuse(attempt, f"the new keys cannot be read: {error}")
-            return
-        # What may be decided on already is not asked about votes: here and now is not where and when it was.
-        members = () if attempt.firm else self._members
-        reason = self._objection(meaning, members)
-        if meaning.config_version != change.version:
-            reason = f"the text has version {meaning.config_version}, not {change.version}"
-        if reason:
-            self._refuse(attempt, reason)
-            return
-        if attempt.key_ring is not None:
-            self._around.accept_keys(attempt.key_ring)
-        attempt.configuration = meaning
-        self._accept(attempt)
-
-    def _objection(self, meaning: Configuration, members: tuple[NodeId, ...]) -> str:
-        """Why `meaning` cannot be put in force here, in a ring of `members`; () for a ring that did not ask."""
-        objections = [*self._around.objections(meaning)]
-        votes = problem(self._around.configuration(), meaning, members) if members else None
-        return clipped("; ".join([*objections, votes] if votes else objections))
-
-    def _refuse(self, attempt: Attempt, reason: str) -> None:
-        attempt.answered = True
-        if attempt.firm:
-            # Others may have it in force already: who cannot have it cannot stay.
-            version = attempt.subject.version
-            self._host.shut_down(f"configuration version {version} cannot be used here: {reason}", status=1)
-        else:
-            self._send(Rejected(self._own_ring, attempt.number, clipped(reason)))
-
-    def _accept(self, attempt: Attempt) -> None:
-        attempt.answered = True
-        place = (self._own_ring.seq, attempt.number, self._members)
-        self._book.accept(Accepted(*place, attempt.firm, attempt.change), lambda e: self._accepted(attempt, e))
-
-    def _accepted(self, attempt: Attempt, error: str | None) -> None:
-        if attempt is not self._attempt:
-            return
-        if error is None:
-            self._send(Prepared(self._own_ring, attempt.number))
-        elif attempt.change is not None and not attempt.firm:
-            self._send(Rejected(self._own_ring, attempt.number, clipped(f"it cannot be stored: {error}")))
-        else:
-            self._host.log("err", f"what was decided cannot be stored, and is tried again: {error}")
-            self._host.set_timer("accept", AGAIN_S, lambda: self._accept_again(attempt))
-
-    def _accept_again(self, attempt: Attempt) -> None:
-        if attempt is self._attempt:
-            self._accept(attempt)
-
-    def _withdrawn(self, message: Withdraw) -> None:
-        attempt = self._tried
-        if attempt.change is None or attempt.firm:
-            return
-        self._number += 1
-        deadline = self._host.now + PATIENCE_S
-        self._attempt = Attempt(
-            self._number, None, False, deadline, attempt.change, clipped(message.reason), attempt.reasons
-        )
-        self._accept(self._attempt)
-
-    def _decided(self) -> None:
-        attempt, self._attempt = self._tried, None
+    def _decided(self, attempt: Attempt) -> None:
         change = attempt.subject
         if attempt.change is None:
             self._book.refuse(change, attempt.why, attempt.reasons)
@@ -406,9 +294,9 @@ class Changes:
             self._flush()
             self._checks.look()
             if self._ring is not None and not self._host.sync_in_progress:
-                self._decide()
+                self._attempts.decide()
                 self._next_proposal()
-            for message in self._confirmation.look(self._ring, self._members, idle=self._attempt is None):
+            for message in self._confirmation.look(self._ring, self._members, idle=self._attempts.current is None):
                 self._send(message)
             self._flush()
         finally:
@@ -419,28 +307,12 @@ class Changes:
     @property
     def _waits(self) -> bool:
         ledger, doubt = self._book.ledger, self._synchronization.doubt
-        settled = ledger.confirmed and self._attempt is None and doubt is None
+        settled = ledger.confirmed and self._attempts.current is None and doubt is None
         return not settled or bool(self._proposals) or self._checks.waiting or bool(self._outbox)
-
-    def _decide(self) -> None:
-        """The lowest member's part."""
-        attempt = self._attempt
-        if attempt is None or attempt.decision_sent or self._host.nodeid != self._members[0]:
-            return
-        can_be_refused = attempt.change is not None and not attempt.firm
-        if len(attempt.prepared) == len(self._members) and (attempt.change is None or self._around.quorate()):
-            attempt.decision_sent = True
-            self._send(Commit(self._own_ring, attempt.number))
-        elif can_be_refused and (attempt.reasons or self._host.now >= attempt.deadline):
-            attempt.decision_sent = True
-            missing = sorted(set(self._members) - attempt.prepared)
-            late = f"not prepared within {PATIENCE_S:g} s: node {', '.join(map(str, missing))}" if missing else ""
-            why = "" if attempt.reasons else late or "quorum was lost"
-            self._send(Withdraw(self._own_ring, attempt.number, why))
 
     def _next_proposal(self) -> None:
         """What was in doubt first, then going back, then this node's own proposals."""
-        if self._attempt is not None:
+        if self._attempts.current is not None:
             return
         doubt = self._synchronization.doubt
         if doubt is not None:
@@ -530,7 +402,11 @@ class Changes:
 
     def _examine_text(self, ident: bytes, text: str, then: Callable[[str], None]) -> None:
         def examined(meaning: Meaning) -> None:
-            then(self._objection(meaning, self._members) if isinstance(meaning, Configuration) else meaning or "")
+            then(
+                self._attempts.objection(meaning, self._members)
+                if isinstance(meaning, Configuration)
+                else meaning or ""
+            )
 
         self._book.examine(ident, text, examined)
 
