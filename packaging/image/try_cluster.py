@@ -44,6 +44,7 @@ class Container:
         """`user`: whose its processes are; None: the image's own."""
         self.member = member
         self._user = user
+        self._access = "ro"
         self._place = Namespace(mounts=())
         bridge.attach(self._place, f"{member.address}/24")
         self._configuration = directory / f"{member.name}.d"
@@ -57,8 +58,14 @@ class Container:
         """Its corosync.conf, which it may read only."""
         (self._configuration / "corosync.conf").write_text(text)
 
+    def manage(self) -> None:
+        """Let it have a configuration of its own, and change it."""
+        user = self._user or str(self.image["User"])
+        os.chown(self._configuration, *map(int, user.split(":")))
+        self._access = "rw"
+
     def _run(self, argv: Sequence[str]) -> list[str]:
-        mounts = ["--volume", f"{self._configuration}:/etc/corosync:ro"]
+        mounts = ["--volume", f"{self._configuration}:/etc/corosync:{self._access}"]
         who = [] if self._user is None else ["--user", self._user]
         return ["buildah", "run", "--isolation", "chroot", "--network", "host", *mounts, *who, self.name, "--", *argv]
 
@@ -136,15 +143,28 @@ def expect(containers: Sequence[Container], members: list[int]) -> None:
     print(f"ok: {names} see members {members}, quorate ({time.monotonic() - began:.1f} s)", flush=True)
 
 
-def play(image: str, directory: Path, opened: ExitStack) -> None:
-    """The whole of it."""
+def make_containers(image: str, directory: Path, opened: ExitStack) -> list[Container]:
+    """Three, on one bridge; the third with a user id that the image does not know."""
     bridge = opened.enter_context(closing(Bridge()))
     members = [Member(nodeid, SETTINGS.network.format(nodeid)) for nodeid in (1, 2, 3)]
     users = (None, None, f"{OTHER_USER}:0")
-    containers = [
+    return [
         opened.enter_context(closing(Container(image, member, bridge, directory, user)))
         for member, user in zip(members, users, strict=True)
     ]
+
+
+def do(container: Container, *argv: str) -> str:
+    """A command that must succeed. Returns what it prints."""
+    status, text = container.do(*argv)
+    if status != 0:
+        raise LabError(f"{container.member.name}: {' '.join(argv)}: status {status}: {text}\n{container.log()}")
+    return text
+
+
+def play_given_configuration(containers: Sequence[Container]) -> None:
+    """With one file for all, made by somebody else: they may only read it."""
+    members = [one.member for one in containers]
     first, second, third = containers
     for one in containers:
         one.configure(corosync_conf(members, SETTINGS, STATE, ""))
@@ -154,8 +174,7 @@ def play(image: str, directory: Path, opened: ExitStack) -> None:
     found = [one.user() for one in containers]
     assert found == [first.image["User"].partition(":")[0]] * 2 + [OTHER_USER]
     print(f"ok: all three are healthy by the image's own check; their users are {found}", flush=True)
-    status, text = second.do("totemctl", "cpg", "send", "chat", "hello")
-    assert status == 0, text
+    do(second, "totemctl", "cpg", "send", "chat", "hello")
     print("ok: a message from n2 has come back in its place in the order", flush=True)
     os.kill(third.daemon_pid(), signal.SIGKILL)
     assert third.process is not None
@@ -176,6 +195,24 @@ def play(image: str, directory: Path, opened: ExitStack) -> None:
     expect(containers, [1, 2, 3])
 
 
+def play_tickets(containers: Sequence[Container]) -> None:
+    """From nothing, by tickets: a sealed cluster whose containers keep their configuration themselves."""
+    first, *others = containers
+    for one in containers:
+        one.manage()
+    do(first, "totemctl", "cluster", "create", "sea", "--node-name", first.member.name, "--token-ms", "1000")
+    first.start()
+    expect([first], [1])
+    for count, one in enumerate(others, 2):
+        ticket = do(first, "totemctl", "cluster", "invite").split()[0]
+        do(one, "totemctl", "cluster", "join", ticket, "--node-name", one.member.name, "--no-start")
+        one.start()
+        expect(containers[:count], list(range(1, count + 1)))
+    do(first, "totemctl", "cluster", "rotate-key")
+    expect(containers, [1, 2, 3])
+    print("ok: two have joined by tickets, and all three have a new key", flush=True)
+
+
 def main() -> int:
     """Gives the exit status."""
     found = re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
@@ -184,9 +221,14 @@ def main() -> int:
     size_bytes = json.loads(buildah("images", "--json", image))[0]["size"]
     print(f"image {image}: {size_bytes}", flush=True)
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="totemd-image-") as name, ExitStack() as opened:
+    with tempfile.TemporaryDirectory(prefix="totemd-image-") as name:
         Path(name).chmod(0o755)
-        play(image, Path(name), opened)
+        for title, play in (("given configuration", play_given_configuration), ("tickets", play_tickets)):
+            print(f"{title}:", flush=True)
+            with ExitStack() as opened:
+                directory = Path(name) / play.__name__
+                directory.mkdir()
+                play(make_containers(image, directory, opened))
     print(f"ok: everything, in {time.monotonic() - began:.0f} s", flush=True)
     return 0
 
