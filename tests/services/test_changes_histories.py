@@ -136,8 +136,8 @@ class Histories:
         assert all(version <= services[0].current().version for version in self.accepted.values())
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.lists(ACTION, max_size=40))
+@settings(max_examples=50, deadline=None)
+@given(st.lists(ACTION, max_size=30))
 def test_there_is_one_history(actions: list[tuple[object, ...]]) -> None:
     histories = Histories()
     histories.cluster.ring.form(set(NODES))
