@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
-# Two processors are enough for three: tests with daemons mostly wait (tests/lab/lanes.py).
-WORKERS ?= 3
+# Two processors are enough for four: tests with daemons mostly wait (tests/lab/lanes.py).
+WORKERS ?= 4
 SECONDS ?= 60
 MIXED ?=
 SEED ?=

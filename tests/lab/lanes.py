@@ -1,6 +1,6 @@
-"""Which tests are run beside each other when there are several worker processes: `make test`, `pytest -n 3`.
+"""Which tests are run beside each other when there are several worker processes: `make test`, `pytest -n 4`.
 
-Tests with daemons live in real time, and mostly wait: they are in two lanes, and those of a lane take turns in the
+Tests with daemons live in real time, and mostly wait: they are in three lanes, and those of a lane take turns in the
 lane's order. All others only compute: whoever is free takes the next file, at the lowest priority, so that daemons do
 not wait for it.
 """
@@ -12,13 +12,13 @@ import pytest
 
 LANES: Final = {
     "daemons": (
-        # These two take all processors, which chaos in the other lane does not mind.
+        # These two take all processors, which chaos in another lane does not mind.
         "tests/integration/test_flood.py",
         "tests/integration/test_many_nodes.py",
         "tests/integration/",
         "tests/shell/",
         "tests/client/",
-        "tests/packaging/",
+        "tests/cli/",
     ),
     "beside corosync": (
         "tests/chaos/test_chaos.py",
@@ -29,8 +29,16 @@ LANES: Final = {
         "tests/integration/test_pacemaker.py",
         "tests/integration/test_quorum_device.py",
         "tests/integration/test_tools_beside_corosync.py",
+    ),
+    "clusters": (
+        "tests/packaging/",
+        "tests/management/",
         "tests/bench/",
-        "tests/cli/",
+        "tests/integration/test_cluster_membership.py",
+        "tests/integration/test_cluster_story.py",
+        "tests/integration/test_cold_start.py",
+        "tests/integration/test_managed_configuration.py",
+        "tests/integration/test_service.py",
     ),
 }
 """Beginnings of tests' names; the longest counts. Whatever starts daemons or waits for a clock belongs here."""
