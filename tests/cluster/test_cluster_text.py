@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from totemd.cluster.text import VERSION_MAX, difference, digest, forgotten, with_version
+from totemd.cluster.text import VERSION_MAX, difference, digest, dropped, forgotten, with_version
 from totemd.config.parser import parse
 from totemd.errors import ConfigError
 
@@ -155,3 +155,9 @@ def test_a_removed_node_is_not_forgotten_unseen() -> None:
     assert forgotten(TEXT + tomb, TEXT) == ["pike"]
     assert forgotten(TEXT + tomb, TEXT + tomb.replace("nodeid: 4", "nodeid: 5")) == ["pike"]
     assert forgotten(TEXT + tomb.replace(" name: pike\n", ""), TEXT) == ["node 4"]
+
+
+def test_a_node_is_not_dropped_unseen() -> None:
+    assert dropped(TEXT, TEXT.replace("name: hake", "name: ling")) == []
+    assert dropped(TEXT, TEXT.replace("nodeid: 1", "nodeid: 3")) == ["hake"]
+    assert dropped(TEXT, TEXT.partition("    node {")[0] + "}") == ["hake", "node 2"]

@@ -96,6 +96,8 @@ def test_what_cannot_be_is_refused_with_reasons_and_changes_nothing(nodes: list[
     moved = text.replace(nodes[2].address, "127.255.0.9")
     reasons = nodes[0].ctl("cluster", "config", "validate", write(tmp_path / "moved.conf", moved), check=1).stderr
     assert all(f"{node.name}: " in reasons for node in nodes)
+    without = write(tmp_path / "without.conf", text.replace("        nodeid: 3\n", "        nodeid: 4\n"))
+    assert "totemctl cluster remove" in nodes[0].ctl("cluster", "config", "apply", without, check=1).stderr
     other = write(tmp_path / "other.conf", text.replace("aes256", "chacha20"))
     told = nodes[0].ctl("cluster", "config", "validate", other).stdout
     assert "Only when the daemons are started anew: totem.crypto_cipher." in told

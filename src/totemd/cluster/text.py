@@ -74,6 +74,17 @@ def forgotten(old: str, new: str) -> list[str]:
     return [_value(section, "name") or f"node {_value(section, 'nodeid')}" for section in lost]
 
 
+def dropped(old: str, new: str) -> list[str]:
+    """Nodes that the nodelist has in `old` and not in `new`, by name or id. ConfigError if one is no configuration."""
+    kept = {_value(section, "nodeid") for section in _listed(new)}
+    lost = [section for section in _listed(old) if _value(section, "nodeid") not in kept]
+    return [_value(section, "name") or f"node {_value(section, 'nodeid')}" for section in lost]
+
+
+def _listed(text: str) -> list[Section]:
+    return [section for section in _sections(parse(text, "configuration")) if section.path == "nodelist.node"]
+
+
 def _removed(text: str) -> list[Section]:
     return [section for section in _sections(parse(text, "configuration")) if section.path == "removed.node"]
 

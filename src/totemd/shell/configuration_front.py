@@ -10,7 +10,7 @@ from typing import Final
 import trio
 
 from totemd.cluster.change import Change, HistoryEntry
-from totemd.cluster.text import digest, forgotten
+from totemd.cluster.text import digest, dropped, forgotten
 from totemd.config.reload import compare
 from totemd.errors import Code, ConfigError, OperatorError, ServiceError, TotemdError
 from totemd.ids import NodeId
@@ -181,9 +181,10 @@ class ConfigurationFront:
         return [change.key for change in compare(self._node.configuration, meaning).kept]
 
     def _check(self, text: str) -> None:
-        """ServiceError if the text would undo the removal of a node, or is no configuration at all."""
+        """ServiceError if the text takes a node out by the way, undoes a removal, or is no configuration at all."""
         try:
             names = forgotten(self._changes.current().text, text)
+            gone = dropped(self._changes.current().text, text)
         except ConfigError as error:
             raise ServiceError(Code.INVALID_PARAM, str(error)) from None
         if names:
@@ -191,6 +192,12 @@ class ConfigurationFront:
                 Code.INVALID_PARAM,
                 f"this text has no section removed for {', '.join(names)}: a node that was removed would be let in "
                 "again. Keep what section removed has",
+            )
+        if gone:
+            raise ServiceError(
+                Code.INVALID_PARAM,
+                f"this text has no {', '.join(gone)} in its nodelist: a node is taken out by totemctl cluster remove, "
+                "so that it cannot come back and the others get a new key",
             )
 
     def _version(self, version: int) -> HistoryEntry | Change:
