@@ -1,7 +1,8 @@
 """What becomes of a node that is half in the cluster.
 
 One that joins is listed and not counted: its votes count once it is a member, or its place goes. One that leaves has
-given its votes back: it is taken out for good, and the others get a new key, as soon as it is gone.
+given its votes back: it is taken out for good, and the others get a new key, as soon as it is gone. Votes change one at
+a time: then every majority of before has a node in common with every majority of after.
 
 Every node of a managed cluster has one of these. The lowest member of a quorate component that is wholly in it acts, so
 it does not matter who let a node in or which node left, and whether that one is still there. It acts by proposing a
@@ -31,14 +32,16 @@ class Completion:
     nodeid: NodeId
     name: str
     votes: int = 0
-    """For "count"."""
+    joins: bool = False
+    """For "count": how many votes it has then, and whether it gets more."""
 
     @property
     def what(self) -> str:
         """The change in words, for the history."""
         label = f"node {self.nodeid} ({self.name})"
         if self.kind == "count":
-            return f"{label} has joined with {self.votes} vote{'' if self.votes == 1 else 's'}"
+            verb = "joins" if self.joins else "has joined"
+            return f"{label} {verb} with {self.votes} vote{'' if self.votes == 1 else 's'}"
         if self.kind == "leave":
             return f"{label} has left"
         return f"{label} was not seen within {PATIENCE_S} s of joining"
@@ -46,7 +49,7 @@ class Completion:
     def edit(self, text: str, version: int) -> str:
         """The new text, of a configuration of that version; OperatorError if the node is not listed any more."""
         if self.kind == "count":
-            return set_votes(text, self.nodeid, self.votes)
+            return set_votes(text, self.nodeid, self.votes, joins=self.joins)
         if self.kind == "leave":
             return remove_node(text, self.nodeid, version)
         return drop_node(text, self.nodeid)
@@ -100,4 +103,6 @@ class Completing:
         elif absent_since is not None:
             self._due.append((absent_since + PATIENCE_S, Completion("abort-join", nodeid, name)))
         else:
-            self._due.append((-inf, Completion("count", nodeid, name, joining_votes(configuration, node) or 0)))
+            wanted = joining_votes(configuration, node) or 0
+            votes = min(wanted, node.quorum_votes + 1)
+            self._due.append((-inf, Completion("count", nodeid, name, votes, joins=votes < wanted)))

@@ -156,14 +156,15 @@ def drop_node(text: str, nodeid: NodeId) -> str:
     return file.checked()
 
 
-def set_votes(text: str, nodeid: NodeId, votes: int) -> str:
-    """`text` with `votes` for the node, which is not a joining one any more. OperatorError if there is no such node."""
+def set_votes(text: str, nodeid: NodeId, votes: int, *, joins: bool = False) -> str:
+    """`text` with `votes` for the node, which is not a joining one any more, unless it still `joins`. OperatorError if
+    there is no such node."""
     file = _File(text)
     block = file.node(nodeid)
     _check_votes(votes)
     _set(file, block, "quorum_votes", str(votes))
     joining = [line for key, _, line in block.settings if key == JOINING_VOTES]
-    for line in reversed(joining):
+    for line in reversed(() if joins else joining):
         del file.lines[line]
     return file.checked()
 

@@ -73,7 +73,10 @@ class Reloads:
         node.ring.set_parameters(plan.configuration.totem)
         node.access.settings = plan.configuration.access
         if node.votequorum is not None:
-            node.votequorum.reconfigure(plan.configuration.quorum)
+            listed = None
+            if node.changes is not None:
+                listed = {entry.nodeid: entry.quorum_votes for entry in plan.configuration.nodes}
+            node.votequorum.reconfigure(plan.configuration.quorum, listed)
         for change in plan.effective:
             node.log("info", "CONFIG", f"reloaded {change}")
         node.log("notice", "CONFIG", f"the configuration was reloaded: {len(plan.effective)} changes")

@@ -8,6 +8,7 @@ membership, configuration -> Completing ---^
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,7 @@ import trio
 from totemd.cluster.change import Change, Kind
 from totemd.cluster.completing import Completing, Completion
 from totemd.cluster.joining import Sponsor, SponsorAction
-from totemd.cluster.nodelist_text import mark_leaving
+from totemd.cluster.nodelist_text import mark_leaving, set_votes
 from totemd.cluster.probe import MAGIC, PROBE_ID_SIZE, ProbeOrder, Responder, probe_key, targets
 from totemd.cluster.removal import NodeRuns, Removal, plan_leaving, plan_removal
 from totemd.cluster.tickets import Tickets
@@ -113,8 +114,9 @@ class ClusterFront:
         async def remove() -> dict[str, object]:
             await self._check_quorum()
             plan = plan_removal(self.configuration, self._members(), self._node.nodeid, node, force=force)
+            await self._lower_votes("remove", plan, who)
             if plan.is_member:
-                await self._end_member(plan)
+                return await self._end_member(plan, who)
             return await self._take_out("remove", plan, who, f"node {plan.nodeid} ({plan.name}) is removed")
 
         self._answer(remove, done)
@@ -123,6 +125,7 @@ class ClusterFront:
         async def leave() -> dict[str, object]:
             await self._check_quorum()
             plan = plan_leaving(self.configuration)
+            await self._lower_votes("leave", plan, who)
             what = f"node {plan.nodeid} ({plan.name}) leaves"
             outcome = await self._proposer.propose(
                 "leave", lambda base: mark_leaving(base.text, plan.nodeid), who=who, what=what
@@ -163,20 +166,37 @@ class ClusterFront:
         self._check_accepted(outcome)
         return {"nodeid": plan.nodeid, "name": plan.name, "version": outcome.version}
 
-    async def _end_member(self, plan: Removal) -> None:
+    async def _lower_votes(self, kind: Kind, plan: Removal, who: str) -> None:
+        """Take all votes of a node but one, one by one, so that each majority has a node of the one before."""
+        while (node := self.configuration.node(plan.nodeid)) is not None and node.quorum_votes > 1:
+            votes = node.quorum_votes - 1
+            what = f"node {plan.nodeid} ({plan.name}) has {votes} vote{'' if votes == 1 else 's'} left"
+            compose = partial(_with_votes, plan.nodeid, votes)
+            outcome = await self._proposer.propose(kind, compose, who=who, what=what)
+            self._check_accepted(outcome)
+
+    async def _end_member(self, plan: Removal, who: str) -> dict[str, object]:
+        """Have a member gone and taken out. Its votes go first, for with it the quorum might go."""
+        what = f"node {plan.nodeid} ({plan.name}) is told to end, to be removed"
+        outcome = await self._proposer.propose(
+            "remove", lambda base: mark_leaving(base.text, plan.nodeid), who=who, what=what
+        )
+        self._check_accepted(outcome)
         self._node.set_time(trio.current_time())
         self._node.cfg.kill_node(plan.nodeid, "is removed from the cluster")
         self._pump()
+        # The acting member takes it out as soon as it is gone.
         with trio.move_on_after(KILL_PATIENCE_S):
-            while plan.nodeid in self._members() or self._node.sync_in_progress:
+            while self.configuration.node(plan.nodeid) is not None:
                 news = self._news
                 with trio.move_on_after(1.0):
                     await news.wait()
-        if plan.nodeid in self._members():
+        if self.configuration.node(plan.nodeid) is not None:
             raise OperatorError(
-                f"{plan.name} was told to end and is still a member; switch the machine off and try again"
+                f"{plan.name} has no votes any more and was told to end, but is still there; switch the machine off: "
+                "it is taken out as soon as it is gone"
             )
-        await self._check_quorum()
+        return {"nodeid": plan.nodeid, "name": plan.name, "version": self._changes.current().version}
 
     # What joins need to know
 
@@ -308,3 +328,7 @@ class ClusterFront:
             return
         text = explained(outcome, self._name_of)
         raise ServiceError(Code.FAILED_OPERATION if outcome.quorate else NO_QUORUM, text)
+
+
+def _with_votes(nodeid: NodeId, votes: int, base: Change) -> str:
+    return set_votes(base.text, nodeid, votes)

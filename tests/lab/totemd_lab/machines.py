@@ -166,10 +166,11 @@ class Machines:
         machine = self.all[name] = Machine(self.directory, name, number)
         return machine
 
-    def create(self, machine: Machine, *more: str) -> None:
-        """A cluster whose first node is `machine`, with short time-outs, and its daemon."""
+    def create(self, machine: Machine, *more: str, token_ms: int = 1000) -> None:
+        """A cluster whose first node is `machine`, and its daemon. A node that dies is missed soon; where none does, a
+        longer `token_ms` keeps the ring together on a machine that is busy."""
         group = f"239.255.{random.randrange(1, 255)}.{random.randrange(1, 255)}"
-        options = ["--node-name", machine.name, "--address", machine.address, "--token-ms", "1000"]
+        options = ["--node-name", machine.name, "--address", machine.address, "--token-ms", str(token_ms)]
         options += ["--mcast-addr", group, "--mcast-port", str(self.port), *machine.files, *more]
         machine.run("create", "sea", *options)
         text = machine.config.read_text()

@@ -3,6 +3,7 @@
 Every node applies the same messages in the same order, so that members of one configuration decide alike.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from totemd.config.model import QuorumSettings, TieBreaker
@@ -153,6 +154,19 @@ def _needs_no_waiting(flags: int) -> bool:
 
 def _stop_waiting(electorate: Electorate) -> Electorate:
     return with_own_verdict_flags(replace(electorate, waiting_for_all=False))
+
+
+def apply_listed(electorate: Electorate, settings: QuorumSettings, votes: Mapping[NodeId, int]) -> Electorate:
+    """A replicated configuration, which all nodes put in force at one place in the total order: the options as
+    `apply_settings` does it, and `votes` of all listed nodes and the expected votes at once, so that nobody's quorum
+    depends on whose votes are heard of first."""
+    expected_before = electorate.settings.expected_votes
+    electorate = apply_settings(electorate, settings)
+    for voter in electorate.voters:
+        electorate = electorate.with_voter(replace(voter, votes=votes.get(voter.nodeid, voter.votes)))
+    if settings.expected_votes != expected_before:
+        return _expect(electorate, settings.expected_votes)
+    return recalculate(electorate, allow_decrease=True)
 
 
 def apply_settings(electorate: Electorate, settings: QuorumSettings) -> Electorate:

@@ -1,6 +1,6 @@
 """Votequorum: the service (5) around the rules. Messages, synchronization and timers in; verdicts and events out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from struct import Struct
 from typing import Final
@@ -25,6 +25,7 @@ from totemd.services.votequorum.forced import FORCED_S_MAX, ForcedExpectation
 from totemd.services.votequorum.report import node_info, runtime_keys
 from totemd.services.votequorum.rules import (
     activate_configuration,
+    apply_listed,
     apply_nodeinfo,
     apply_reconfigure,
     apply_settings,
@@ -213,10 +214,16 @@ class VoteQuorum:
             raise ServiceError(Code.NOT_EXIST, "votequorum is not tracked")
         self._listeners = kept
 
-    def reconfigure(self, settings: QuorumSettings) -> None:
-        """The configuration was read again. What may change at run time does, the votes by way of the total order."""
+    def reconfigure(self, settings: QuorumSettings, listed: Mapping[NodeId, int] | None = None) -> None:
+        """The configuration was read again. What may change at run time does, the votes by way of the total order; or,
+        with the votes of all `listed` nodes, at once: this is the same place in the order on all nodes."""
         before = self._electorate.settings
         self._reconfigured = True
+        if listed is not None and self.forced.now is None:
+            self._adopt(apply_listed(self._electorate, settings, listed))
+            self._keys_changed()
+            self.announce(device=True)
+            return
         self._adopt(apply_settings(self._electorate, settings))
         self._keys_changed()
         self.announce(device=True)

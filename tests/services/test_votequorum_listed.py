@@ -1,0 +1,84 @@
+"""Votes of a replicated configuration count at once, on all nodes at one place of the order: nobody's quorum flaps."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from totemd.services.quorum import QuorumNotification
+from voting_cluster import VotingCluster
+
+
+def put_in_force(cluster: VotingCluster, votes: dict[int, int]) -> None:
+    """What happens at the activation of a configuration with these votes; then what the nodes say is delivered."""
+    total = sum(votes.values())
+    for nodeid, node in cluster.nodes.items():
+        own = votes.get(nodeid, 0)
+        node.votes.reconfigure(replace(cluster.settings, expected_votes=total, votes=own), votes)
+    cluster.settle()
+
+
+def verdicts(cluster: VotingCluster) -> set[bool]:
+    """All that clients were told since `forget_events`."""
+    events = [event for node in cluster.nodes.values() for event in node.events.take()]
+    return {event.quorate for event in events if isinstance(event, QuorumNotification)}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({1: 1, 2: 0}, {1: 1, 2: 1}),
+        ({1: 1, 2: 1}, {1: 1, 2: 0}),
+        ({1: 1, 2: 1}, {1: 0, 2: 1}),
+        ({1: 1, 2: 1, 3: 1}, {1: 1, 2: 1, 3: 0}),
+        ({1: 1, 2: 1, 3: 2}, {1: 1, 2: 1, 3: 1}),
+    ],
+)
+def test_one_vote_more_or_less_costs_nobody_the_quorum(before: dict[int, int], after: dict[int, int]) -> None:
+    cluster = VotingCluster(len(before), votes=before)
+    cluster.form(before)
+    cluster.forget_events()
+    put_in_force(cluster, after)
+    assert verdicts(cluster) <= {True}
+    assert cluster.quorate() == sorted(before)
+    for node in cluster.nodes.values():
+        info = node.votes.get_info()
+        assert (info.expected_votes, info.total_votes) == (sum(after.values()), sum(after.values()))
+
+
+@given(votes=st.lists(st.integers(0, 3), min_size=2, max_size=5), data=st.data())
+@settings(max_examples=60)
+def test_whoever_is_present_with_a_majority_by_both_keeps_it_throughout(votes: list[int], data: st.DataObject) -> None:
+    before = dict(enumerate(votes, 1))
+    changed = data.draw(st.sampled_from(sorted(before)))
+    after = {**before, changed: max(0, before[changed] + data.draw(st.sampled_from([-1, 1])))}
+    present = data.draw(st.sets(st.sampled_from(sorted(before)), min_size=1))
+
+    def majority(wanted: dict[int, int]) -> bool:
+        return 2 * sum(wanted[nodeid] for nodeid in present) > sum(wanted.values()) > 0
+
+    cluster = VotingCluster(len(before), votes=before)
+    if sum(before.values()) == 0:
+        return
+    cluster.form(before)
+    cluster.form(present)
+    assert bool(cluster.quorate()) == majority(before)
+    cluster.forget_events()
+    put_in_force(cluster, after)
+    if majority(before) and majority(after):
+        assert verdicts(cluster) <= {True}
+    assert cluster.quorate() == (sorted(present) if majority(after) else [])
+
+
+def test_what_is_forced_outlives_a_change_of_votes() -> None:
+    cluster = VotingCluster(3)
+    cluster.form([1, 2, 3])
+    cluster.form([1])
+    cluster[1].votes.force_expected(1, 600, yes=True)
+    cluster.settle()
+    assert cluster.quorate() == [1]
+    cluster.forget_events()
+    put_in_force(cluster, {1: 1, 2: 1})
+    assert verdicts(cluster) <= {True}
+    assert cluster.quorate() == [1]
