@@ -1,5 +1,6 @@
 """The replay window: each counter counts once (chapter "Sealed datagrams", section "Replay")."""
 
+from array import array
 from typing import Final
 
 WINDOW_SIZE: Final = 4096
@@ -16,7 +17,8 @@ class Window:
 
     def __init__(self, start: int) -> None:
         """Counters up to `start` count as seen."""
-        self._places = [start] * WINDOW_SIZE
+        # 32 KiB, whatever arrives; a list of as many integers would take five times that.
+        self._places = array("Q", (start,)) * WINDOW_SIZE
         self._highest = start
 
     def take(self, counter: int) -> bool:
