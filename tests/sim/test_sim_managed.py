@@ -1,0 +1,84 @@
+"""Managed clusters in the virtual world: the configuration is changed while everything fails (chapter "Replicated
+configuration")."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from totemd.sim.faults import PRESETS
+from totemd.sim.history import ChangeAnswered, End, Ended, QuorumChanged, VersionInForce
+from totemd.sim.run import Outcome, run_seed
+from totemd.sim.schedule import decode_schedule
+
+MANAGED = PRESETS["managed"]
+
+
+def play(*actions: str, nodes: int = 3, calm_s: float = 3.0) -> Outcome:
+    """A managed cluster on a perfect network; nothing may be broken."""
+    starts = [f"at 0 start {nodeid}" for nodeid in range(1, nodes + 1)]
+    options = ["totem token 300", "totem token_coefficient 0", f"totem cluster_id {'c1' * 16}"]
+    lines = ["seed 1", f"nodes {nodes}", *options, "totem crypto_cipher none", *starts]
+    lines += [f"at {action}" for action in actions]
+    schedule = replace(decode_schedule("\n".join([*lines, f"calm {calm_s}"])))
+    outcome = run_seed(1, nodes=(nodes, nodes), faults=MANAGED, schedule=schedule)
+    assert outcome.violations == []
+    return outcome
+
+
+def words(outcome: Outcome) -> list[str]:
+    return [event.word for event in outcome.history if isinstance(event, ChangeAnswered)]
+
+
+def versions(outcome: Outcome, node: int) -> list[int]:
+    return [event.version for event in outcome.history if isinstance(event, VersionInForce) and event.node == node]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_versions_are_one_history_whatever_fails(seed: int) -> None:
+    assert run_seed(seed, nodes=(2, 5), faults=MANAGED).violations == []
+
+
+@pytest.mark.parametrize("stall", ["pause 2 5", "stall 2 5", "slowdisk 2 5", "slow 2 200 3"])
+@pytest.mark.parametrize("at_s", [1.0, 1.003, 1.01, 1.03])
+def test_r12_one_member_stalled_for_any_time(stall: str, at_s: float) -> None:
+    outcome = play("1 edit 1 600 2", f"{at_s} {stall}")
+    assert words(outcome)[0] in ("accepted", "refused")
+
+
+def test_r05_the_version_rises_once_with_each_commit() -> None:
+    outcome = play(*(f"{1 + 0.9 * number} edit {1 + number % 3} {400 + number} 2" for number in range(3)), calm_s=4.0)
+    assert words(outcome) == ["accepted"] * 3
+    for node in (1, 2, 3):
+        assert versions(outcome, node) == [1, 2, 3, 4]
+
+
+def test_a_text_that_one_host_refuses_is_in_force_nowhere() -> None:
+    outcome = play("0.9 dislike 3 0.5", "1 edit 1 600 2")
+    assert words(outcome) == ["refused"]
+    assert [versions(outcome, node) for node in (1, 2, 3)] == [[1]] * 3
+
+
+def test_quorum_is_not_lost_by_changes_that_are_refused() -> None:
+    outcome = play("0.9 dislike 3 2", "1 edit 1 600 2", "1.2 revote 1 2 2", "1.4 unlist 2 1", "1.6 edit 1 1 2")
+    assert set(words(outcome)) == {"refused"}
+    verdicts = [event.quorate for event in outcome.history if isinstance(event, QuorumChanged) and event.time > 0.9]
+    assert False not in verdicts
+
+
+def test_who_is_taken_out_ends_and_counts_no_more() -> None:
+    outcome = play("1 unlist 1 3", "2 crash 2 1", "2.5 start 2", calm_s=3.5)
+    assert words(outcome) == ["accepted"]
+    (ended,) = [event for event in outcome.history if isinstance(event, Ended) and event.node == 3]
+    assert ended.how is End.LEAVE
+    assert "taken out" in ended.reason
+
+
+def test_who_was_away_when_it_was_taken_out_disturbs_nobody() -> None:
+    """R08, on an open ring: expected votes and ring ids are the others' business alone."""
+    outcome = play("1 crash 4 1", "3 unlist 1 4", "4 start 4", nodes=4, calm_s=6.0)
+    assert words(outcome) == ["accepted"]
+    changes = [event for event in outcome.history if isinstance(event, QuorumChanged) and event.node == 1]
+    assert not [event for event in changes if event.time > 4.0]
+    assert all(event.quorate for event in changes if event.time > 1.0)
