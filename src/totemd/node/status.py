@@ -137,7 +137,9 @@ def summary(node: "Node") -> str:
         return who
     if node.quorum.get_quorate():
         return f"quorate: {who}"
-    return f"no quorum: {who}; votes: {own.total_votes}, needed: {own.quorum}"
+    refused = _refusals(node, membership.members)
+    refusals = "".join(f"; node {each['nodeid']} refuses this node ({each['reason']})" for each in refused)
+    return f"no quorum: {who}; votes: {own.total_votes}, needed: {own.quorum}{refusals}"
 
 
 def nodes(node: "Node") -> list[dict[str, object]]:
