@@ -45,19 +45,53 @@ def test_a_join_from_end_to_end() -> None:
 
 
 def test_counted_once_it_is_a_member() -> None:
+    """One vote at a time: then every majority of before has a node in common with every majority of after."""
     world = World()
     conversation(world, world.issue(), votes=3).run()
+    completing = Completing(1)
+    for now, votes, wanted in ((10.0, 1, 3), (20.0, 2, 3), (30.0, 3, None)):
+        completing.update(world.configuration, (1, 2), True, now)
+        due = completing.decide(now)
+        assert due is not None
+        assert due.kind == "count"
+        world.commit(due.kind, due.edit(world.text, 99))
+        node = world.configuration.node(2)
+        assert node is not None
+        assert (node.quorum_votes, joining_votes(world.configuration, node)) == (votes, wanted)
+    completing.update(world.configuration, (1, 2), True, 40.0)
+    assert completing.decide(40.0) is None
+
+
+def test_a_node_without_votes_is_counted_as_one() -> None:
+    world = World()
+    conversation(world, world.issue(), votes=0).run()
     completing = Completing(1)
     completing.update(world.configuration, (1, 2), True, 10.0)
     due = completing.decide(10.0)
     assert due is not None
-    assert due.kind == "count"
     world.commit(due.kind, due.edit(world.text, 99))
     node = world.configuration.node(2)
     assert node is not None
-    assert (node.quorum_votes, joining_votes(world.configuration, node)) == (3, None)
-    completing.update(world.configuration, (1, 2), True, 20.0)
-    assert completing.decide(20.0) is None
+    assert (node.quorum_votes, joining_votes(world.configuration, node)) == (0, None)
+
+
+def test_r05_joins_one_after_the_other() -> None:
+    """31 of them: ids in the order of joining, one version for each change, one text for all."""
+    world = World()
+    for number in range(2, 33):
+        talk = conversation(world, world.issue(number), number)
+        assert talk.run() == Finish(number, PATIENCE_S)
+        assert talk.disk.reservation is not None
+        assert Change.decode(talk.disk.reservation.record).text == world.text
+        completing = Completing(1)
+        completing.update(world.configuration, tuple(range(1, number + 1)), True, 0.0)
+        due = completing.decide(0.0)
+        assert due is not None
+        world.commit(due.kind, due.edit(world.text, 99))
+    configuration = world.configuration
+    assert configuration.config_version == 1 + 2 * 31
+    assert [node.nodeid for node in configuration.nodes] == list(range(1, 33))
+    assert configuration.quorum.expected_votes == 32
 
 
 def steps_of_a_join() -> int:

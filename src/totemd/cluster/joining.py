@@ -198,8 +198,8 @@ class Sponsor:
     def what(self) -> str:
         """The change in words, for the history."""
         if self._state is _SponsorState.DONE:
-            return f"{self.who} did not complete its join"
-        return f"{self.who} joins"
+            return f"node {self._nodeid}, {self.who}, did not complete its join"
+        return f"node {self._nodeid}, {self.who}, joins"
 
     def committed(self) -> list[SponsorAction]:
         """The change is in force."""

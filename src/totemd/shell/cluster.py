@@ -251,7 +251,7 @@ class ClusterFront:
         change_kind: Kind = "join" if kind == "join" else "abort-join"
         try:
             outcome = await self._proposer.propose(
-                change_kind, lambda base: sponsor.compose(), who=who, what=sponsor.what
+                change_kind, lambda base: sponsor.compose(), who=who, what=lambda: sponsor.what
             )
         except OperatorError as error:
             return sponsor.rejected((str(error),))

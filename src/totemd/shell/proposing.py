@@ -41,13 +41,14 @@ class Proposer:
         compose: Compose,
         *,
         who: str,
-        what: str,
+        what: str | Callable[[], str],
         new_key_without: NodeId | None = None,
         rollback_after_s: int = ROLLBACK_AFTER_DEFAULT_S,
     ) -> Outcome:
         """Propose what `compose` makes, again if something else was committed first. OperatorError of `compose`.
 
-        With `new_key_without` a new key comes with the change, for every node but that one.
+        `what` may be a function, called when the text is made. With `new_key_without` a new key comes with the change,
+        for every node but that one.
         """
         for attempt in range(1, ATTEMPTS_MAX + 1):
             base = self._changes.current()
@@ -60,7 +61,7 @@ class Proposer:
                 text=text,
                 who=clipped(who, 256),
                 when=int(time.time()),
-                what=clipped(what),
+                what=clipped(what if isinstance(what, str) else what()),
                 rollback_after_s=rollback_after_s,
                 proposer=self._node.nodeid,
             )
