@@ -42,7 +42,9 @@ class Checks:
 
     def ask(self, text: str, done: OutcomeDone) -> None:
         """Have all members look at `text`."""
-        if self._ring is None or self._host.sync_in_progress:
+        if len(text.encode()) > TEXT_MAX_BYTES:
+            done(Outcome(False, why=f"the text has more than {TEXT_MAX_BYTES} bytes"))
+        elif self._ring is None or self._host.sync_in_progress:
             done(Outcome(False, why="the ring is synchronizing; try again"))
         elif len(self._asked) >= ASKED_MAX:
             done(Outcome(False, why="too many texts are being checked; try again"))
