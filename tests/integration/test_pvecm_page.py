@@ -44,8 +44,10 @@ echo $! >pid
 """
 POWEROFF = """\
 #!/bin/sh
-kill -{signal} $(cat {home}/pid)
-while kill -0 $(cat {home}/pid) 2>/dev/null; do sleep 0.05; done
+pid=$(cat {home}/pid)
+kill -{signal} $pid
+# Ended, though nobody may have asked for its exit status yet.
+while grep -qs "^State:[[:space:]]*[^Z[:space:]]" /proc/$pid/status; do sleep 0.05; done
 rm {home}/pid
 """
 SYSTEMCTL = """\
