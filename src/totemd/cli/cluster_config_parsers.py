@@ -24,6 +24,9 @@ Each node has the version in force as its corosync.conf, for people and other pr
 nothing by itself: the daemon says that the file differs and goes on with what is in force. `config diff` shows such an
 edit, `config apply` makes a version of it.
 
+If no daemon can start any more with what is in force (all addresses are other ones now), stop all of them and, on every
+node, write the file, raise config_version in it, and move STATE_DIR/changes away: then the file is the first version.
+
 examples:
   totemctl cluster config edit
   totemctl cluster config history""",

@@ -113,7 +113,18 @@ def _in_force(options: argparse.Namespace) -> "tuple[Configuration, Change | Non
             assert problem is not None
             raise problem
         return configuration, None
-    in_force = read_configuration(options.config, options.node, keyfile=options.keyfile, text=committed.text)
+    try:
+        in_force = read_configuration(options.config, options.node, keyfile=options.keyfile, text=committed.text)
+    except ConfigError as error:
+        where = _state_dir(options, configuration) / "changes"
+        raise ConfigError(
+            f"{error.text}. (This is version {committed.version} of the cluster's configuration, which {where} has, "
+            "not what the file says. If it cannot work on any node any more: stop all daemons and, on every node, "
+            f"write the file, raise config_version in it, and move {where} away)",
+            file=error.file,
+            line=error.line,
+            key=error.key,
+        ) from None
     cluster_id = None if configuration is None else configuration.cluster_id
     if cluster_id not in (None, in_force.cluster_id):
         raise ConfigError(
