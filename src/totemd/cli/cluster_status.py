@@ -66,7 +66,7 @@ def compat_text(status: Status, date: str | None = None) -> str:
 def status_text(status: Status, nodes: Iterable[Node], version: ConfigurationVersion | None = None) -> str:
     """What a person wants to know, from the whole to the single nodes."""
     known = list(nodes)
-    lines = [*_cluster_lines(status, _change_lines(version)), *_quorum_lines(status)]
+    lines = [*_cluster_lines(status, _change_lines(version, quorate=status.quorate)), *_quorum_lines(status)]
     lines += [*_refusal_lines(status), *_ring_lines(status, known)]
     text = "".join(f"{label + ':' if label else '':<{_LABEL_WIDTH}}{value}\n" for label, value in lines)
     absent = [node for node in known if node.state != "member"]
@@ -77,7 +77,7 @@ def status_text(status: Status, nodes: Iterable[Node], version: ConfigurationVer
     return text
 
 
-def _change_lines(version: ConfigurationVersion | None) -> Iterable[tuple[str, str]]:
+def _change_lines(version: ConfigurationVersion | None, *, quorate: bool) -> Iterable[tuple[str, str]]:
     """What is not as it should be, or not for long: changes under way, a file that was edited."""
     if version is None:
         return
@@ -88,8 +88,8 @@ def _change_lines(version: ConfigurationVersion | None) -> Iterable[tuple[str, s
         yield "", f"version {change.version} {doing}{waits}: {change.what} ({change.who})"
     if version.committed_version > version.version:
         yield "", f"version {version.committed_version} gave no quorum: this node has gone back"
-    elif not version.confirmed:
-        yield "", "not confirmed yet: no quorate ring has worked with it"
+    elif not version.confirmed and not quorate:
+        yield "", "no quorate ring has worked with it yet: this node goes back to the one before if none does"
     if version.edited:
         yield "", f"{version.file} was edited and says something else: totemctl cluster config diff"
     if version.problem:
