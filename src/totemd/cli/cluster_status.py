@@ -89,7 +89,7 @@ def _change_lines(version: ConfigurationVersion | None, *, quorate: bool) -> Ite
     if version.committed_version > version.version:
         yield "", f"version {version.committed_version} gave no quorum: this node has gone back"
     elif not version.confirmed and not quorate:
-        yield "", "no quorate ring has worked with it yet: this node goes back to the one before if none does"
+        yield "", "no quorate ring has worked with it yet"
     if version.edited:
         yield "", f"{version.file} was edited and says something else: totemctl cluster config diff"
     if version.problem:
