@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -258,6 +259,23 @@ def test_key_files(tmp_path: Path) -> None:
     found = [missing, readable, good, short, unsealed]
     assert [finding.verdict for finding in found] == ["PROBLEM", "PROBLEM", "ok", "PROBLEM", "advice"]
     assert readable.remedy == f"chmod 600 {tmp_path}/key"
+
+
+@pytest.mark.parametrize(("free", "verdict"), [(True, "ok"), (False, "PROBLEM")])
+def test_ports_that_somebody_else_uses(free: bool, verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_checks, "port_is_free", lambda address, port: free)
+    assert verdicts(list(doctor_checks.check_ports(configuration(), None)))["ports"] == verdict
+
+
+def test_ports_of_a_daemon_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its ring shows that its packets pass; a daemon that does not use the ports runs with something else."""
+    monkeypatch.setattr(doctor_checks, "port_is_free", lambda address, port: False)
+    found = verdicts(list(doctor_checks.check_ports(configuration(nodes=1), ring_of(1.0))))
+    assert found == {"ports": "ok", "firewall": "unknown"}
+    two = replace(ring_of(1.0), members=ring_of(1.0).members * 2)
+    assert verdicts(list(doctor_checks.check_ports(configuration(nodes=2), two)))["firewall"] == "ok"
+    monkeypatch.setattr(doctor_checks, "port_is_free", lambda address, port: True)
+    assert verdicts(list(doctor_checks.check_ports(configuration(), ring_of(1.0))))["ports"] == "PROBLEM"
 
 
 def test_a_clock_that_nobody_keeps(monkeypatch: pytest.MonkeyPatch) -> None:

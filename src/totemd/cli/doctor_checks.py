@@ -188,9 +188,17 @@ def check_ports(configuration: Configuration, status: Status | None) -> Iterator
         else:
             text = f"UDP {port} on {transport.local_address} is used, and no totemd answers here"
             yield problem("ports", text, f"stop what uses it (corosync?): ss -ulpn 'sport = {port}'")
-    join = f", and TCP {configuration.join_port} for nodes that join" if configuration.cluster_id else ""
-    listed = " and ".join(map(str, ports))
-    yield unknown("firewall", f"not looked at: between all nodes UDP {listed} must be open{join}")
+    yield _check_firewall(configuration, status, " and ".join(map(str, ports)))
+
+
+def _check_firewall(configuration: Configuration, status: Status | None, ports: str) -> Finding:
+    """No rules are read; a ring of all nodes shows that its own packets pass."""
+    join = f"TCP {configuration.join_port} must be open to nodes that join, which was not tried"
+    if status is not None and len(status.members) == len(configuration.nodes) > 1:
+        text = f"all nodes are in the ring, so UDP {ports} is open"
+        return unknown("firewall", f"{text}; {join}") if configuration.cluster_id else ok("firewall", text)
+    more = f"; {join}" if configuration.cluster_id else ""
+    return unknown("firewall", f"not looked at: between all nodes UDP {ports} must be open{more}")
 
 
 def check_key(configuration: Configuration) -> Iterator[Finding]:
