@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgpack
 
+from catchup_targets import catching_up_seeds, parcel_seeds
 from chunking import chunk
 from fuzz_targets import NEXT, RAW, RECORDED, WAIT
 from library_seeds import library_handshakes, library_requests, library_rings
@@ -59,6 +60,10 @@ def seeds_of(target: str) -> dict[str, bytes]:
         return seal_seeds(_vectors(prefix="seal_"))
     if target == "key_file":
         return key_file_seeds()
+    if target == "catching_up":
+        return catching_up_seeds()
+    if target == "handed_parcel":
+        return parcel_seeds()
     if target in ("node_member", "node_representative"):
         return dict(_node_inputs(2 if target == "node_member" else 1))
     if target == "frames":

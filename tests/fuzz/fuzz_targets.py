@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias, TypeVar
 
+from catchup_targets import catching_up, handed_parcel
 from chunking import chunks
 from library_targets import library_handshake, library_requests, library_ring
 from live_node import Host, address, check_bounds, configuration, lone_node, meeting, node_in_phase, settle
@@ -428,6 +429,8 @@ TARGETS: Final[dict[str, Target]] = {
         config,
         key_file,
         sealed_datagrams,
+        catching_up,
+        handed_parcel,
         capture,
         doctor_probes,
     )
