@@ -324,6 +324,29 @@ class _Generator:
                     token_ms = 1 if random.random() < 0.1 else token_ms
                     self._add(at_s, "edit", self._victim(), token_ms, random.choice((1, 2, 30)))
                 at_s += random.choice((0.0, 0.001, 0.01))
+            if at_s < calm_s - 0.4:
+                self._interrupt(at_s, calm_s)
+
+    def _interrupt(self, at_s: float, calm_s: float) -> None:
+        """Something fails while a change is being decided on, which takes a few visits of the token."""
+        random = self.random
+        kind = random.choice(("nothing", "split", "split", "crash", "crash", "all crash", "pause"))
+        at_s += random.uniform(0.0, 0.12) * self._unit_s
+        again_s = random.uniform(at_s + 0.05, calm_s - 0.05)
+        nodes = list(range(1, self.count + 1))
+        random.shuffle(nodes)
+        match kind:
+            case "split" if self.count > 1:
+                cut = random.randint(1, self.count - 1)
+                self._add(at_s, "split", 0, _parts(nodes[:cut], nodes[cut:]))
+                if random.random() < 0.5:
+                    self._add(again_s, "heal")
+            case "crash" | "all crash":
+                for nodeid in nodes[: 1 if kind == "crash" else self.count]:
+                    self._add(at_s, "crash", nodeid, random.randint(0, 1))
+                    self._add(again_s + random.uniform(0.0, 0.04), "start", nodeid)
+            case "pause":
+                self._add(at_s, "pause", nodes[0], random.choice((0.2, 0.6, 1.5)) * self._unit_s)
 
     def _force(self, begin_s: float, calm_s: float) -> None:
         """Expected votes are forced for a while, with a yes or without; drawn apart: all else stays as it was."""
