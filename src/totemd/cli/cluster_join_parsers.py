@@ -113,7 +113,7 @@ def _add_leave(commands: Commands) -> None:
 To stop for a while only, stop the daemon. If the others cannot be reached: totemctl cluster separate.
 {_QUORUM_EXIT}""",
     )
-    leave.add_argument("--timeout", metavar="SECONDS", type=seconds, default=30.0, help="default: 30")
+    leave.add_argument("--timeout", metavar="SECONDS", type=seconds, default=60.0, help="default: 60")
 
 
 def _add_remove(commands: Commands) -> None:
@@ -132,7 +132,7 @@ example:
     )
     remove.add_argument("node", metavar="NODE", help="node id or name")
     remove.add_argument("--force", action="store_true", help="if it runs, end its daemon first")
-    remove.add_argument("--timeout", metavar="SECONDS", type=seconds, default=30.0, help="default: 30")
+    remove.add_argument("--timeout", metavar="SECONDS", type=seconds, default=60.0, help="default: 60")
 
 
 def _add_address(parser: argparse.ArgumentParser) -> None:

@@ -89,7 +89,9 @@ class JoinServer:
                 try:
                     await self._converse(visitor, secured)
                 except BadPacket as error:
-                    self._log("warning", f"a joining node at {source} is cut off: {error}")
+                    # Without what it sent, so that lines of a flood are the same line and most of them only counted.
+                    self._log("warning", f"a joining node at {source} is cut off: {error.reason}")
+                    self._log("debug", f"a joining node at {source} is cut off: {error}")
                 except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, ssl.SSLError, OSError):
                     pass
         finally:
