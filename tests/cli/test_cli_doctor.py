@@ -80,6 +80,18 @@ def test_all_is_well() -> None:
     assert "network" in wire.findings(multicast=False)
 
 
+def test_there_is_an_end_when_all_is_known() -> None:
+    wire = Wire()
+    wire.run(1)
+    assert not wire.doctors[1].complete(multicast=True)
+    wire.run()
+    assert wire.doctors[1].complete(multicast=True)
+    without = Wire(*((sender, True, full) for sender in (1, 2) for full in (True, False)))
+    without.run()
+    assert without.doctors[1].complete(multicast=False)
+    assert not without.doctors[1].complete(multicast=True)
+
+
 def test_multicast_that_is_lost_in_one_direction() -> None:
     wire = Wire((1, True, False), (1, True, True))
     wire.run()
@@ -326,14 +338,14 @@ def test_a_configuration_that_cannot_be_read(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_two_doctors_on_loopback(tmp_path: Path) -> None:
-    """Real sockets, both transports' kinds of them, as on two machines."""
+    """Real sockets, as on two machines; they end when both know all there is to know."""
     listed = "".join(f"node {{\n nodeid: {i}\n name: n{i}\n ring0_addr: 127.0.0.{i}\n}}\n" for i in (1, 2))
     (tmp_path / "c").write_text(
         "totem {\n version: 2\n cluster_name: doctors\n transport: udp\n"
         f" interface {{\n  mcastport: 15405\n }}\n}}\nnodelist {{\n{listed}}}\n"
     )
     command = [sys.executable, "-m", "totemd.cli.ctl", "--socket", str(tmp_path / "none"), "--json"]
-    command += ["cluster", "doctor", "--config", str(tmp_path / "c"), "--seconds", "2", "--port", "15425"]
+    command += ["cluster", "doctor", "--config", str(tmp_path / "c"), "--seconds", "30", "--port", "15425"]
     started = [subprocess.Popen([*command, "--node", name], stdout=subprocess.PIPE, text=True) for name in ("n1", "n2")]
     for process in started:
         out, _ = process.communicate(timeout=60)

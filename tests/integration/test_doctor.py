@@ -15,7 +15,7 @@ from totemd_lab.ring import Lab, LabMaker
 
 pytestmark = pytest.mark.root
 
-LISTEN_S = 2.0
+LISTEN_S = 4.0
 Findings: TypeAlias = dict[str, list[dict[str, str]]]
 
 

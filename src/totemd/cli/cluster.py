@@ -115,7 +115,7 @@ Run it on two nodes at the same time, or while their daemons run, to have the ne
 
 Exit status: 0 nothing is wrong, 1 something is, 64 wrong usage.""",
     )
-    doctor.add_argument("--seconds", metavar="S", type=seconds, default=4.0, help="listen for others (default: 4)")
+    doctor.add_argument("--seconds", metavar="S", type=seconds, default=5.0, help="listen for others (default: 5)")
     doctor.add_argument("--port", metavar="P", type=number(1, "port"), help="of the probes (default: the ring's + 10)")
     doctor.add_argument("--node", metavar="NODE", help="which nodelist entry this is, if it cannot be told")
     doctor.add_argument("--keyfile", metavar="FILE", help="the key, if the daemon has it from its option --keyfile")

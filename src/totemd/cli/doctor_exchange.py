@@ -75,6 +75,14 @@ class Exchange:
         size = self.full_bytes if full else SMALL_BYTES
         return (MAGIC + _LENGTH.pack(len(body)) + body).ljust(size, b"\0")
 
+    def complete(self, *, multicast: bool) -> bool:
+        """Whether probes of every kind pass both ways between here and every peer: there is nothing more to learn."""
+        kinds = {(to_all, full) for to_all, full in _KINDS if multicast or not to_all}
+        return all(
+            peer.told is not None and kinds <= peer.heard.keys() and kinds <= peer.told.keys()
+            for peer in self.peers.values()
+        )
+
     def receive(self, data: bytes, source: str, now: float) -> None:
         """A datagram from `source` came at wall time `now`. Whatever is no probe of a listed node is only counted."""
         probe = _decode(data)

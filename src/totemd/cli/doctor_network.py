@@ -14,6 +14,10 @@ from totemd.shell.segments import CONTROL_SIZE, split
 from totemd.shell.sockets import RingSockets
 
 PERIOD_S: Final = 0.2
+BRIEF_S: Final = 60.0
+"""Who listens for longer wants to know what time changes."""
+LINGER_S: Final = 4 * PERIOD_S
+"""How long it goes on then, so that the others learn as much."""
 PORT_DISTANCE: Final = 10
 """From the ring's port to the doctor's; two are used, as by the ring."""
 
@@ -24,7 +28,8 @@ _PMTUDISC_DO: Final = 2
 
 
 def probe(settings: TransportSettings, port: int, exchange: Exchange, seconds: float) -> tuple[str, ...]:
-    """Send and hear probes for so long; what the machine refused to send. MachineError if the port is taken."""
+    """Send and hear probes for so long, or, up to BRIEF_S, until there is nothing more to learn. Gives what the machine
+    refused to send. MachineError if the port is taken."""
     sockets = RingSockets(replace(settings, port=port))
     refused: dict[str, None] = {}
     try:
@@ -34,6 +39,7 @@ def probe(settings: TransportSettings, port: int, exchange: Exchange, seconds: f
             receivers.append(sockets.multicast_receiver)
         end = time.monotonic() + seconds
         next_probe, full = 0.0, False
+        multicast, enough = settings.kind is TransportKind.UDP, False
         while (now := time.monotonic()) < end:
             if now >= next_probe:
                 next_probe, full = now + PERIOD_S, not full
@@ -41,6 +47,8 @@ def probe(settings: TransportSettings, port: int, exchange: Exchange, seconds: f
             readable, _, _ = select.select(receivers, (), (), max(0.0, min(next_probe, end) - time.monotonic()))
             for receiver in readable:
                 _receive(receiver, exchange)
+            if not enough and seconds <= BRIEF_S and exchange.complete(multicast=multicast):
+                enough, end = True, min(end, time.monotonic() + LINGER_S)
     finally:
         sockets.close()
     return tuple(refused)
