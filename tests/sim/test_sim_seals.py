@@ -16,7 +16,7 @@ from totemd.sim.schedule import Schedule, decode_schedule, encode_schedule
 from totemd.sim.trace import Trace
 from totemd.sim.world import World
 
-SEEDS = range(24)
+SEEDS = range(16)
 
 
 def attacked(kind: str, suite: str = "aes256") -> Schedule:
@@ -113,3 +113,9 @@ def test_a_seal_that_is_no_seal_is_seen(monkeypatch: pytest.MonkeyPatch) -> None
         v.property for v in run_seed(1, nodes=(3, 3), faults=PRESETS["none"], schedule=attacked("forge")).violations
     }
     assert "only what is sealed" in found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_managed_and_sealed_clusters_under_attack(seed: int) -> None:
+    """Who was away is refused, fetches the newer configuration, and is back."""
+    assert run_seed(seed, nodes=(2, 4), faults=PRESETS["cluster"]).violations == []

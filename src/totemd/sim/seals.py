@@ -128,7 +128,7 @@ class Seals:
 
     def _violated(self, life: "Life", text: str) -> None:
         self._world.violated(
-            "only what is sealed", "SEAL-1", f"life {life.number} of node {life.nodeid} lets in {text}"
+            "only what is sealed", "SEAL-10", f"life {life.number} of node {life.nodeid} lets in {text}"
         )
 
 
