@@ -176,3 +176,44 @@ def test_hostile_announcements_are_bounded(claims: list[tuple[int, int]]) -> Non
     cluster.fire(TIMER)
     assert forced(cluster)[1] is None
     assert expected(cluster) == {3}
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[tuple[list[int], int, int]]:
+    """Where each of up to five nodes is, again and again, and who then forces how many votes."""
+    size = draw(st.integers(2, 5))
+    places = st.lists(st.integers(0, 2), min_size=size, max_size=size)
+    return draw(st.lists(st.tuples(places, st.integers(1, size), st.integers(1, size + 1)), min_size=1, max_size=6))
+
+
+def play(history: list[tuple[list[int], int, int]], *, yes: bool) -> VotingCluster:
+    cluster = VotingCluster(len(history[0][0]))
+    for places, asked, votes in history:
+        components = [[i for i, place in enumerate(places, 1) if place == part] for part in (0, 1)]
+        cluster.form(*filter(None, components))
+        if not yes:
+            assert len({cluster[nodeid].members for nodeid in cluster.quorate()}) <= 1
+        if asked in cluster.nodes:
+            try:
+                cluster[asked].votes.force_expected(votes, 60, yes=yes)
+            except ServiceError:
+                continue
+            cluster.settle()
+    return cluster
+
+
+@settings(max_examples=150, deadline=None)
+@given(histories())
+def test_without_a_yes_one_component_is_quorate_whatever_is_asked(history: list[tuple[list[int], int, int]]) -> None:
+    play(history, yes=False)
+
+
+@settings(max_examples=150, deadline=None)
+@given(histories(), st.data())
+def test_whoever_is_left_goes_back(history: list[tuple[list[int], int, int]], data: st.DataObject) -> None:
+    """When the time is over on all, nothing is forced, and each node expects what is configured."""
+    cluster = play(history, yes=True)
+    for nodeid in data.draw(st.permutations(sorted(cluster.nodes)), label="turns"):
+        cluster.fire(TIMER, nodeid)
+    assert set(forced(cluster).values()) <= {None}
+    assert expected(cluster) <= {cluster.size}
