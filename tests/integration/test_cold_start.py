@@ -25,7 +25,7 @@ GAP_S = float(os.environ.get("TOTEMD_COLD_START_GAP_S", "1.0"))
 """The longest gap between two nodes' starts."""
 PATIENCE_S = 20.0
 UNIT = Path(__file__).parents[2] / "packaging" / "systemd" / "totemd-quorum.service"
-SETTINGS = RingSettings(transport="udpu", token_ms=700, token_coefficient_ms=0)
+SETTINGS = RingSettings(transport="udpu", token_ms=1000, token_coefficient_ms=0)
 NOTE = "date +%s.%N"
 """What a guest does: it notes when it began."""
 
@@ -103,13 +103,14 @@ def play(lab: Lab, *, late: Node | None = None) -> None:
 
 
 def test_guests_start_after_quorum_and_never_before(make_loopback_lab: LabMaker) -> None:
+    """R10."""
     lab = make_loopback_lab("TTTTT", SETTINGS)
     play(lab, late=random.choice(lab.nodes))
 
 
 @pytest.mark.root
 def test_the_same_with_multicast_and_networks_of_their_own(make_lab: LabMaker) -> None:
-    play(make_lab("TTTTT", RingSettings(token_ms=700, token_coefficient_ms=0)))
+    play(make_lab("TTTTT", RingSettings(token_ms=1000, token_coefficient_ms=0)))
 
 
 def test_a_node_that_comes_and_goes_does_not_let_guests_start(make_loopback_lab: LabMaker) -> None:
