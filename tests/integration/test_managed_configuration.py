@@ -24,7 +24,7 @@ def cluster() -> Iterator[ManagedCluster]:
     # Short, because the path of a Unix socket may have 107 bytes.
     with (
         tempfile.TemporaryDirectory(prefix="totemd-m-") as directory,
-        ManagedCluster(Path(directory), token_ms=300) as made,
+        ManagedCluster(Path(directory), token_ms=500) as made,
     ):
         made.start()
         yield made
@@ -56,7 +56,7 @@ def new_version(cluster: ManagedCluster, node: ManagedNode, before: int) -> int:
 
 def token_changed(text: str) -> str:
     """Another text that is as good."""
-    return text.replace("token: 300\n", "token: 3xx\n").replace("token: 310\n", "token: 300\n").replace("3xx", "310")
+    return text.replace("token: 500\n", "token: 5xx\n").replace("token: 510\n", "token: 500\n").replace("5xx", "510")
 
 
 def write(path: Path, text: str) -> str:
@@ -149,7 +149,7 @@ def test_a_broken_file_does_not_keep_a_node_from_starting(cluster: ManagedCluste
 def test_edit_and_rollback(cluster: ManagedCluster, nodes: list[ManagedNode], tmp_path: Path) -> None:
     before, text = version(nodes[0]), nodes[0].text()
     editor = f"{sys.executable} -c \"import sys; p = sys.argv[1]; t = open(p).read(); open(p, 'w').write({{}})\""
-    change = "t.replace('token: 3', 'join: 40' + chr(10) + '    token: 3')"
+    change = "t.replace('token: 5', 'join: 40' + chr(10) + '    token: 5')"
     edit = editor.format(change)
     assert "nothing to do" in nodes[0].ctl("cluster", "config", "edit", EDITOR="true", VISUAL="").stdout
     unasked = nodes[0].ctl("cluster", "config", "edit", check=1, VISUAL=edit)

@@ -29,6 +29,13 @@ VERSIONS_OF: Final = ("committed", "superseded", "reverted", "rolled-back")
 """Outcomes of changes that were in force once."""
 
 
+TRY_AGAIN: Final = "try again"
+"""How a dry run ends that a change of the membership has cut short."""
+
+DRY_RUNS_MAX: Final = 20
+DRY_RUN_PAUSE_S: Final = 0.5
+
+
 class _TooLate(OperatorError):
     """What the change was made from is not in force any more."""
 
@@ -85,19 +92,14 @@ class ConfigurationFront:
         self._check(text)
 
         async def validate() -> dict[str, object]:
-            decided = trio.Event()
-            outcomes: list[Outcome] = []
-
-            def answered(outcome: Outcome) -> None:
-                outcomes.append(outcome)
-                decided.set()
-
             later = await self._after_restart(text)
-            self._node.set_time(trio.current_time())
-            self._changes.dry_run(text, answered)
-            self._pump()
-            await decided.wait()
-            return self._outcome(outcomes[0], later)
+            outcome = await self._dry_run(text)
+            for _ in range(DRY_RUNS_MAX):
+                if outcome.accepted or outcome.reasons or not outcome.why.endswith(TRY_AGAIN):
+                    break
+                await trio.sleep(DRY_RUN_PAUSE_S)
+                outcome = await self._dry_run(text)
+            return self._outcome(outcome, later)
 
         self._answer(validate, done)
 
@@ -156,6 +158,20 @@ class ConfigurationFront:
         self._answer(propose, done)
 
     # Within
+
+    async def _dry_run(self, text: str) -> Outcome:
+        decided = trio.Event()
+        outcomes: list[Outcome] = []
+
+        def answered(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            decided.set()
+
+        self._node.set_time(trio.current_time())
+        self._changes.dry_run(text, answered)
+        self._pump()
+        await decided.wait()
+        return outcomes[0]
 
     def _answer(self, work: Callable[[], Awaitable[dict[str, object]]], done: Done) -> None:
         async def answer() -> None:
