@@ -9,8 +9,9 @@ from joining_world import KEYS, Conversation, Cut, Disk, World, identity, listed
 from totemd.cluster.change import Change
 from totemd.cluster.completing import Completing
 from totemd.cluster.join_messages import Hello, Refused, Report, Stored
-from totemd.cluster.joining import PATIENCE_S, Fail, Finish, Joiner, Propose, Send, Sponsor, joining_votes
+from totemd.cluster.joining import PATIENCE_S, Fail, Finish, Joiner, Propose, Send, Sponsor
 from totemd.cluster.nodelist_text import add_node, mark_leaving, remove_node
+from totemd.cluster.standing import joining_votes
 from totemd.cluster.ticket import Ticket
 
 

@@ -3,14 +3,12 @@
 import base64
 import json
 import os
-import select
 import signal
 import socket
 import ssl
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ import pytest
 
 from totemd.cluster.join_messages import Hello, Refused, decode, encode
 from totemd.cluster.ticket import Ticket, parse_ticket
-from totemd_lab.machines import Machine, Machines, wait_until
+from totemd_lab.machines import Machine, Machines, cluster_of, settled, ticket, wait_until
 
 
 @pytest.fixture
@@ -40,32 +38,6 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
         yield made
     finally:
         made.close()
-
-
-def settled(members: list[Machine], timeout_s: float = 20) -> None:
-    """All of them have one text and are in one ring, in which they count, and nobody is half in."""
-
-    def done() -> bool:
-        texts = {machine.config.read_text() for machine in members}
-        half_in = any(word in text for text in texts for word in ("joining_votes", "leaving"))
-        return len(texts) == 1 and not half_in and all(machine.is_settled(len(members)) for machine in members)
-
-    wait_until(done, timeout_s, "\n".join(machine.log_tail() for machine in members))
-
-
-def ticket(machine: Machine, *more: str) -> str:
-    text: str = machine.ask("invite", *more)["ticket"]
-    return text
-
-
-def cluster_of(machines: Machines, *names: str) -> list[Machine]:
-    """Machines 1, 2 ... of one cluster."""
-    first, *others = [machines.add(name, number) for number, name in enumerate(names, 1)]
-    machines.create(first)
-    for machine in others:
-        machine.join(ticket(first))
-    settled([first, *others])
-    return [first, *others]
 
 
 def unmoved(machines: list[Machine]) -> list[Any]:
@@ -221,112 +193,6 @@ def test_a_way_that_is_blocked_is_named(one: Machines) -> None:
         taken.bind((ling.address, one.port))
         assert "is another daemon" in ling.join(ticket(hake), status=1)
     assert unmoved([hake]) == before
-
-
-class Relay:
-    """Between joiner and member: passes on what both say, and acts before the piece number `at`."""
-
-    def __init__(self, to: tuple[str, int], at: int) -> None:
-        self._to = to
-        self._at = at
-        self.pieces = 0
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.contact = ("127.0.0.1", self._listening.getsockname()[1])
-
-    def start(self, action: Callable[[], None]) -> None:
-        """Begin; `action` is what is to be done."""
-        self._action = action
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                one, _ = self._listening.accept()
-            except OSError:
-                return
-            try:
-                with one, socket.create_connection(self._to, 5) as other:
-                    self._pass(one, other)
-            except OSError:
-                continue
-
-    def _pass(self, one: socket.socket, other: socket.socket) -> None:
-        while True:
-            for source in select.select([one, other], [], [])[0]:
-                data = source.recv(65536)
-                if self.pieces == self._at:
-                    self._action()
-                self.pieces += 1
-                if not data:
-                    return
-                (other if source is one else one).sendall(data)
-
-    def close(self) -> None:
-        self._listening.close()
-
-
-def through(relay: Relay, text: str) -> str:
-    """The same ticket with another contact."""
-    known = parse_ticket(text)
-    return Ticket((relay.contact,), known.fingerprint, known.secret, known.cluster, known.expires).to_text()
-
-
-PIECES = 11
-"""What is said in a join, in pieces as the relay sees them: the TLS handshake, and each message."""
-
-
-def test_r06_the_joiner_dies_at_every_step(machines: Machines) -> None:
-    """kill -9 of the joiner at each piece of the conversation: the member keeps its quorum and its votes, and in the
-    end a retry with the very same ticket succeeds."""
-    [hake] = cluster_of(machines, "hake")
-    ling = machines.add("ling", 2)
-    text = ticket(hake)
-    contact = parse_ticket(text).contacts[0]
-    for step in range(1, PIECES):
-        relay = Relay(contact, step)
-        joins = subprocess.Popen(
-            ling.command(*ling.join_words(through(relay, text))),
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        relay.start(joins.kill)
-        joins.wait(20)
-        relay.close()
-        ling.adopt()
-        if ling.running:
-            break
-        assert relay.pieces > step, "it ended before"
-        status = hake.status()
-        assert (status["quorate"], status["votes"]["expected"]) == (True, 1)
-    if joins.returncode:
-        # Also one that died when its daemon ran already goes on from there.
-        ling.join(text)
-    settled([hake, ling])
-
-
-def test_r06_the_member_dies_at_every_step(machines: Machines) -> None:
-    """kill -9 of the only member at pieces of the conversation: it comes back quorate, knows its ticket, and in the end
-    a retry with it succeeds."""
-    [hake] = cluster_of(machines, "hake")
-    ling = machines.add("ling", 2)
-    text = ticket(hake)
-    contact = parse_ticket(text).contacts[0]
-    for step in (4, 7):
-        relay = Relay(contact, step)
-        relay.start(lambda: hake.signal(signal.SIGKILL))
-        words = ling.join_words(through(relay, text), "--timeout", "0")
-        # The last of --start and --no-start would count, so that no daemon runs yet.
-        ling.run(*[word for word in words if word not in ("--start", ling.start_command)], "--no-start", status=None)
-        relay.close()
-        if relay.pieces <= step:
-            # It was told at once what it had lost, which takes fewer words.
-            break
-        wait_until(lambda: not hake.running, 5, "it was killed")
-        hake.start()
-        wait_until(lambda: (found := hake.status()) and found["quorate"], 15, hake.log_tail())
-        assert hake.status()["votes"]["expected"] == 1
-    ling.join(text)
-    settled([hake, ling])
-    assert [node["nodeid"] for node in hake.ctl("nodes")["nodes"]] == [1, 2]
 
 
 def test_what_create_refuses_and_shows(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ between the two that can be cut at every step."""
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from totemd.cluster.change import Change
 from totemd.cluster.identity import Identity
@@ -20,10 +21,10 @@ from totemd.cluster.joining import (
     Sponsor,
     SponsorAction,
     Store,
-    joining_votes,
 )
 from totemd.cluster.nodelist_text import ListedNode, new_cluster
 from totemd.cluster.probe import ProbeOrder, targets
+from totemd.cluster.standing import joining_votes
 from totemd.cluster.text import with_version
 from totemd.cluster.ticket import Ticket, secret_digest
 from totemd.cluster.tickets import IssuedTicket, Tickets
@@ -47,6 +48,7 @@ def listed(number: int, *, votes: int = 1, joining: int | None = None) -> Listed
     return ListedNode(number, f"n{number}", f"192.0.2.{number}", owner.uuid, owner.public_key, votes, joining)
 
 
+@lru_cache(maxsize=64)
 def loaded(text: str, local: str = "192.0.2.1") -> Configuration:
     """What a text means."""
     return load(text, file="corosync.conf", resolve=lambda name, version: [], local_addresses=[local])

@@ -14,8 +14,9 @@ from collections.abc import Collection
 from math import inf
 from typing import Final, Literal
 
-from totemd.cluster.joining import PATIENCE_S, is_leaving, joining_votes
+from totemd.cluster.joining import PATIENCE_S
 from totemd.cluster.nodelist_text import drop_node, remove_node, set_votes
+from totemd.cluster.standing import is_leaving, joining_votes
 from totemd.config.model import Configuration, NodeEntry
 from totemd.ids import NodeId
 from totemd.record import record

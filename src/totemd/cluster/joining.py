@@ -29,14 +29,13 @@ from totemd.cluster.join_messages import (
     Welcome,
 )
 from totemd.cluster.nodelist_text import (
-    JOINING_VOTES,
-    LEAVING,
     ListedNode,
     add_node,
     check_node_name,
     drop_node,
 )
 from totemd.cluster.probe import ProbeOrder
+from totemd.cluster.standing import joining_votes
 from totemd.cluster.ticket import Ticket, secret_digest
 from totemd.cluster.tickets import Tickets
 from totemd.config.model import Configuration, NodeEntry
@@ -100,18 +99,6 @@ class Fail:
 
 SponsorAction: TypeAlias = Send | Propose | Close
 JoinerAction: TypeAlias = Send | Probe | Store | Finish | Fail
-
-
-def joining_votes(configuration: Configuration, node: NodeEntry) -> int | None:
-    """The votes that a node will have once it has been a member; None if it is counted as it stands."""
-    entry = configuration.entries.get(f"nodelist.node.{node.position}.{JOINING_VOTES}")
-    return entry.value if entry is not None and isinstance(entry.value, int) else None
-
-
-def is_leaving(configuration: Configuration, node: NodeEntry) -> bool:
-    """Whether a node has given its votes back, to be taken out as soon as it is gone."""
-    entry = configuration.entries.get(f"nodelist.node.{node.position}.{LEAVING}")
-    return entry is not None and entry.value == "yes"
 
 
 class ClusterView(Protocol):

@@ -192,6 +192,32 @@ class Machines:
         return "\n".join(machine.log_tail() for machine in self.all.values())
 
 
+def settled(members: list[Machine], timeout_s: float = 20) -> None:
+    """All of them have one text and are in one ring, in which they count, and nobody is half in."""
+
+    def done() -> bool:
+        texts = {machine.config.read_text() for machine in members}
+        half_in = any(word in text for text in texts for word in ("joining_votes", "leaving"))
+        return len(texts) == 1 and not half_in and all(machine.is_settled(len(members)) for machine in members)
+
+    wait_until(done, timeout_s, "\n".join(machine.log_tail() for machine in members))
+
+
+def ticket(machine: Machine, *more: str) -> str:
+    text: str = machine.ask("invite", *more)["ticket"]
+    return text
+
+
+def cluster_of(machines: Machines, *names: str) -> list[Machine]:
+    """Machines 1, 2 ... of one cluster."""
+    first, *others = [machines.add(name, number) for number, name in enumerate(names, 1)]
+    machines.create(first)
+    for machine in others:
+        machine.join(ticket(first))
+    settled([first, *others])
+    return [first, *others]
+
+
 def wait_until(condition: Callable[[], object], timeout_s: float, what: str) -> None:
     """AssertionError if `condition` does not come true in time."""
     end = time.monotonic() + timeout_s
