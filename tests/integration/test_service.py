@@ -19,7 +19,7 @@ from totemd_lab.ring import wait_until
 pytestmark = [pytest.mark.root, pytest.mark.systemd]
 
 SETTINGS = RingSettings(transport="udpu", token_ms=1000, token_coefficient_ms=0)
-PATIENCE_S = 15.0
+PATIENCE_S = 30.0
 CLIENT_UID = 64321
 
 GUEST = """\
