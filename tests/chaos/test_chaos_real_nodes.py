@@ -78,3 +78,19 @@ def test_a_message_may_be_torn_by_a_ring_on_which_nothing_was_sent() -> None:
     events[10:10] = [delivered(2.3, 1, 5), delivered(2.3, 3, 5)]
     events[-1] = delivered(3.0, 1, 6)
     assert torn_messages(events, frozenset({REAL})) == frozenset()
+
+
+def test_a_message_may_be_torn_by_a_ring_that_leaves_the_group_as_it_was() -> None:
+    last = RingId(1, 12)
+    events = [
+        *change(1.0, 1, OLD, (1,), (1, 2)),
+        delivered(1.5, 1, 4),
+        *change(2.0, 1, NEW, (1, 2), (1, 2, 3)),
+        *change(2.0, 3, NEW, (3,), (1, 2, 3)),
+        *change(2.5, 1, last, (1, 2, 3), (1, 2, 3))[:2],
+        *change(2.5, 3, last, (1, 2, 3), (1, 2, 3))[:2],
+        delivered(3.0, 1, 5),
+        delivered(3.1, 1, 6),
+        delivered(3.1, 3, 6),
+    ]
+    assert torn_messages(events, frozenset({REAL})) == {(20, 5)}

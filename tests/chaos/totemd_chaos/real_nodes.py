@@ -39,12 +39,17 @@ def _torn(chronicle: Chronicle, real: frozenset[NodeId]) -> set[MessageId]:
 
 def _view_at(span: Span, message: MessageId) -> frozenset[Process] | None:
     """Who was in the group where the life delivered the message; None: it did not."""
-    view: frozenset[Process] | None = None
+    view: frozenset[Process] = frozenset()
+    spans = span.story.spans
+    # A ring need not change the group: then the view is that of a ring before.
+    for event in (event for one in spans[: spans.index(span)] for event in one.events):
+        if isinstance(event, GroupChanged):
+            view = frozenset(event.members)
     for event in span.events:
         if isinstance(event, GroupChanged):
             view = frozenset(event.members)
         elif isinstance(event, Delivered) and event.message == message:
-            return view or frozenset()
+            return view
     return None
 
 
