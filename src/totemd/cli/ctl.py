@@ -114,6 +114,7 @@ Prints the present state, then a line for each change, with its reason:
         """\
 Quorum is more than half of the expected votes. Lowering them lets a part of the cluster go on alone: make sure that the
 other part is really down, or there will be two clusters that each believe to be the only one.
+`totemctl cluster expected N` says first what that means here, and ends by itself.
 
 example:
   totemctl expected 1        the last survivor goes on""",
