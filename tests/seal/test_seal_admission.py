@@ -246,6 +246,21 @@ def test_a_rotation_loses_nothing() -> None:
     assert len(first.bodies) == len(second.bodies) == 6
 
 
+def test_a_refusal_under_a_key_that_a_member_has_left_does_not_keep_it_from_hearing() -> None:
+    """One has retired the old key, the other one still accepts it, and somebody plays a recording from before."""
+    air, first, second = pair()
+    recording = SealedNode(2, air.random).seal.seal(b"from before")
+    sending = KeyRing(KEY).sending_with(new_key(air.random.randbytes))
+    first.seal.set_keys(sending.settled())
+    second.seal.set_keys(sending)
+    first.receive(recording, air.now)
+    air.settle()
+    assert first.seal.counters["refused: stale"] == 1
+    assert second.seal.counters["ruling under a former key"] == 1
+    assert hears(second, first, air)
+    assert hears(first, second, air)
+
+
 def test_under_a_retired_key_only_control_messages_count() -> None:
     air = Air()
     before, after = keys(air)

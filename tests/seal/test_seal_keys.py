@@ -60,6 +60,7 @@ NINE = b"".join(b"retired %s\n" % base64.b64encode(bytes(40 + number)) for numbe
         (bytes(31), "keygen"),
         (bytes(SECRET_SIZE_MAX + 1), "this file has 4097"),
         (b"totemd-keys 1\n", "exactly one key is for sending, this file has 0"),
+        (GOOD.replace(b"keys 1", b"keys 2"), "line 1: this form of a key file is another version's"),
         (GOOD.replace(b"accepted", b"sending"), "this file has 2"),
         (GOOD.replace(b"accepted", b"trusted"), "line 3: 'sending', 'accepted' or 'retired'"),
         (GOOD.replace(b"AAAA", b"A*AA"), "line 2: the key is no valid base64"),

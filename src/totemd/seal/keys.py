@@ -29,7 +29,8 @@ KEYS_MAX: Final = 8
 """Of one ring: the sending one, one that comes, and the last few that went."""
 FILE_SIZE_MAX: Final = 65536
 
-_FIRST_LINE: Final = b"totemd-keys 1"
+_FORM: Final = b"totemd-keys "
+_FIRST_LINE: Final = _FORM + b"1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,8 @@ class KeyRing:
             if len(data) > FILE_SIZE_MAX:
                 raise OperatorError(f"the file is larger than {FILE_SIZE_MAX} bytes")
             return _parse_lines(rest)
+        if data.startswith(_FORM):
+            raise OperatorError("line 1: this form of a key file is another version's; 'totemd-keys 1' is expected")
         if not SECRET_SIZE_MIN <= len(data) <= SECRET_SIZE_MAX:
             raise OperatorError(
                 f"a key has {SECRET_SIZE_MIN} to {SECRET_SIZE_MAX} bytes, this file has {len(data)}; "
