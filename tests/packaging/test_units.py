@@ -13,6 +13,7 @@ from totemd.cli.ctl import build_parser
 from totemd_lab.requirements import require
 
 PACKAGING = Path(__file__).parents[2] / "packaging"
+PAGE = Path(__file__).parents[2] / "docs" / "service.md"
 UNITS = ("totemd.service", "totemd-quorum.service", "totemd-quorum.target")
 pytestmark = pytest.mark.systemd
 
@@ -118,6 +119,20 @@ def test_sysctl_is_what_the_sockets_ask_for() -> None:
 
     text = (PACKAGING / "sysctl.d" / "60-totemd.conf").read_text()
     assert set(re.findall(r"^net\.core\.[rw]mem_max = (\d+)$", text, re.MULTILINE)) == {str(BUFFER_SIZE)}
+
+
+def test_the_page_has_every_file_and_a_unit_that_is_right(units: Path) -> None:
+    page = PAGE.read_text()
+    for directory in ("systemd", "sysusers.d", "tmpfiles.d", "sysctl.d"):
+        for file in (PACKAGING / directory).iterdir():
+            assert f"`{directory}/{file.name}`" in page
+    example = re.search(r"^```ini\n# /etc/systemd/system/(\S+)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert example is not None
+    (units / example[1]).write_text(re.sub("^ExecStart=.*", "ExecStart=/bin/true", example[2], flags=re.MULTILINE))
+    result = analyze("verify", "--man=no", "--recursive-errors=no", *(units / name for name in (example[1], *UNITS)))
+    assert (result.returncode, result.stdout + result.stderr) == (0, "")
+    for setting_ in ("Requires", "After", "WantedBy"):
+        assert f"{setting_}=totemd-quorum.target" in example[2].splitlines()
 
 
 def test_systemd_analyze_is_what_it_seems() -> None:
