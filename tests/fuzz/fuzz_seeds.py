@@ -18,6 +18,7 @@ import msgpack
 from catchup_targets import catching_up_seeds, parcel_seeds
 from chunking import chunk
 from fuzz_targets import NEXT, RAW, RECORDED, WAIT
+from join_targets import joining_seeds, probe_seeds, ticket_seeds
 from library_seeds import library_handshakes, library_requests, library_rings
 from live_node import NODES, meeting, node_in_phase
 from packet_forgery import Forger
@@ -64,6 +65,12 @@ def seeds_of(target: str) -> dict[str, bytes]:
         return catching_up_seeds()
     if target == "handed_parcel":
         return parcel_seeds()
+    if target == "joining":
+        return joining_seeds()
+    if target == "tickets_and_identities":
+        return ticket_seeds()
+    if target == "join_probes":
+        return probe_seeds()
     if target in ("node_member", "node_representative"):
         return dict(_node_inputs(2 if target == "node_member" else 1))
     if target == "frames":

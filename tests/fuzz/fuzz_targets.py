@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from catchup_targets import catching_up, handed_parcel
 from chunking import chunks
+from join_targets import join_probes, joining, tickets_and_identities
 from library_targets import library_handshake, library_requests, library_ring
 from live_node import Host, address, check_bounds, configuration, lone_node, meeting, node_in_phase, settle
 from seal_targets import key_file, sealed_datagrams
@@ -431,6 +432,9 @@ TARGETS: Final[dict[str, Target]] = {
         sealed_datagrams,
         catching_up,
         handed_parcel,
+        joining,
+        tickets_and_identities,
+        join_probes,
         capture,
         doctor_probes,
     )

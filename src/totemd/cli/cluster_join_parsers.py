@@ -55,7 +55,7 @@ def _add_invite(commands: Commands) -> None:
         "Print a ticket. One machine can join with it, once, until it expires: `totemctl cluster join TICKET` there.",
         f"""\
 The ticket is as good as a key: whoever has it can become a node. It names this node's address and the fingerprint of
-its certificate; this node listens on TCP port 5406 (totem.join_port) until the ticket is used or has expired.
+its certificate; this node listens on TCP port 5406 (totem.join_port) until its last ticket has expired.
 {_QUORUM_EXIT}
 
 example:
