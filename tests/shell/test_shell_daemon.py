@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -308,6 +309,31 @@ async def test_service_manager_is_told(
     signal.raise_signal(signal.SIGTERM)
     assert await running.wait() == 0
     await told(service_manager, "STOPPING=1")
+
+
+class NewStart:
+    """Of a managed cluster: the configuration in force is not the committed one."""
+
+    needs_new_start = True
+    busy = False
+
+
+@pytest.mark.trio
+async def test_a_new_start_in_the_same_process_is_no_stop(
+    world: World, nursery: trio.Nursery, service_manager: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The manager would wait for the end that was announced, and then bring it about."""
+    running = await start(world, nursery)
+    await told(service_manager, "READY=1")
+    monkeypatch.setattr(running.daemon, "_managed", NewStart())
+    signal.raise_signal(signal.SIGTERM)
+    await running.wait()
+    heard = b""
+    with suppress(BlockingIOError):
+        while True:
+            heard += service_manager.recv(1000) + b"\n"
+    assert b"RELOADING=1\n" in heard
+    assert b"STOPPING=1" not in heard
 
 
 async def told(manager: socket.socket, beginning: str) -> str:

@@ -119,7 +119,11 @@ class Daemon:
                 notify_service_manager("READY=1")
                 nursery.start_soon(keep_informed, lambda: summary(self._node))
                 await self._ended.wait()
-                notify_service_manager("STOPPING=1")
+                if self._managed is not None and self._managed.needs_new_start:
+                    # This process goes on, and is ready again soon.
+                    tell_reloading()
+                else:
+                    notify_service_manager("STOPPING=1")
                 await self._clients.drain()
                 with trio.move_on_after(FILES_MAX_S):
                     while self._files or (self._managed is not None and self._managed.busy):
