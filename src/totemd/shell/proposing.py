@@ -66,7 +66,7 @@ class Proposer:
                 proposer=self._node.nodeid,
             )
             if new_key_without is not None:
-                change = self._with_new_key(change, new_key_without)
+                change = await self._with_new_key(change, new_key_without)
             outcome = await self._decided(change)
             superseded = self._changes.current().version != base.version
             if outcome.accepted or outcome.undecided or not outcome.quorate or not superseded:
@@ -88,7 +88,7 @@ class Proposer:
         await decided.wait()
         return outcomes[0]
 
-    def _with_new_key(self, change: Change, without: NodeId) -> Change:
+    async def _with_new_key(self, change: Change, without: NodeId) -> Change:
         sealing, configuration = self._node.sealing, self._node.configuration
         if sealing is None or configuration.cluster_id is None:
             return change
@@ -101,7 +101,10 @@ class Proposer:
             if node.public_key is not None and node.nodeid != without
         }
         context = box_context(configuration.cluster_id, change)
-        boxes = seal_boxes(self._identity, recipients, keys.to_bytes(), context, os.urandom)
+        # Half a millisecond for each node: too long for the token to wait.
+        boxes = await trio.to_thread.run_sync(
+            seal_boxes, self._identity, recipients, keys.to_bytes(), context, os.urandom
+        )
         return replace(change, boxes=boxes)
 
 
