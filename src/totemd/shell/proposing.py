@@ -11,7 +11,7 @@ import trio
 from totemd.cluster.boxes import seal_boxes
 from totemd.cluster.change import ROLLBACK_AFTER_DEFAULT_S, Change, Kind, box_context, clipped
 from totemd.cluster.identity import Identity
-from totemd.errors import OperatorError
+from totemd.errors import BadPacket, OperatorError
 from totemd.ids import NodeId
 from totemd.node import Node
 from totemd.seal.keys import KeyRing, new_key
@@ -102,9 +102,14 @@ class Proposer:
         }
         context = box_context(configuration.cluster_id, change)
         # Half a millisecond for each node: too long for the token to wait.
-        boxes = await trio.to_thread.run_sync(
-            seal_boxes, self._identity, recipients, keys.to_bytes(), context, os.urandom
-        )
+        try:
+            boxes = await trio.to_thread.run_sync(
+                seal_boxes, self._identity, recipients, keys.to_bytes(), context, os.urandom
+            )
+        except BadPacket as error:
+            raise OperatorError(
+                f"the nodelist has a public_key that is none, so there can be no new key for that node: {error}"
+            ) from None
         return replace(change, boxes=boxes)
 
 
