@@ -282,8 +282,10 @@ class ClusterFront:
                 what=due.what,
                 new_key_without=due.nodeid if due.kind == "leave" else None,
             )
-        except OperatorError:
-            # It is not listed any more: somebody else was faster.
+        except OperatorError as error:
+            # If it is not listed any more, somebody else was faster.
+            if self.configuration.node(due.nodeid) is not None:
+                self._log("warning", f"{due.what}, but that cannot be recorded: {error}")
             return
         if not outcome.accepted:
             self._log("warning", f"{due.what}, but that was not recorded: {explained(outcome, self._name_of)}")
