@@ -236,3 +236,40 @@ def test_what_is_no_state_is_refused_at_the_start() -> None:
     for stored in ({}, {"committed": b"\x90"}, {**around.disk.files, "state": b"\x91\x01"}):
         with pytest.raises(BadPacket):
             Changes(FakeHost(1), around, stored, around.active)
+
+
+def decided_at_node_1_alone() -> tuple[ChangesCluster, bytes]:
+    """A change that all have prepared, and whose COMMIT only node 1 has heard; nodes 2 and 3 have another ring."""
+    cluster = three()
+    ident = cluster.propose(1, cluster.change(1, token="1500"))
+    while not any(message[0] == 5 for message in cluster.node(1).host.queue):
+        for nodeid in (1, 2, 3):
+            cluster.step(nodeid)
+    cluster.node(1).host.queue[:] = [message for message in cluster.node(1).host.queue if message[0] == 5]
+    cluster.ring.form({1}, {2, 3}, last_words=1)
+    assert (cluster.outcomes[ident].accepted, cluster.versions()) == (True, [2, 1, 1])
+    return cluster, ident
+
+
+def test_nothing_else_follows_before_what_is_in_doubt_is_decided() -> None:
+    cluster, _ = decided_at_node_1_alone()
+    other = cluster.propose(2, cluster.change(2, join="60"))
+    cluster.settle()
+    assert cluster.outcomes[other].why == "it was made from version 1, and 2 is committed now"
+    assert cluster.versions() == [2, 2, 2]
+    assert cluster.service(2).current() == cluster.service(1).current()
+
+
+def test_what_may_be_decided_on_already_is_not_refused_who_cannot_have_it_goes() -> None:
+    cluster, _ = decided_at_node_1_alone()
+    cluster.crash(3)
+    cluster.around[3].refuses = "no such interface any more"
+    cluster.ring.form({1}, {2, 3})
+    cluster.settle()
+    ((reason, status, _),) = cluster.node(3).host.shutdowns
+    assert (reason, status) == ("configuration version 2 cannot be used here: no such interface any more", 1)
+    assert cluster.service(2).pending() is not None
+    cluster.ring.form({1, 2})
+    cluster.settle()
+    assert cluster.versions(1, 2) == [2, 2]
+    assert [entry.outcome for entry in cluster.service(2).history()] == ["committed", "committed"]
