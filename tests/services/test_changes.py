@@ -273,3 +273,34 @@ def test_what_may_be_decided_on_already_is_not_refused_who_cannot_have_it_goes()
     cluster.settle()
     assert cluster.versions(1, 2) == [2, 2]
     assert [entry.outcome for entry in cluster.service(2).history()] == ["committed", "committed"]
+
+
+def test_members_of_a_ring_go_back_together_whoever_has_waited_longer() -> None:
+    cluster = ChangesCluster(dict.fromkeys(range(1, 6), 1))
+    cluster.ring.form({1, 2, 3, 4, 5})
+    cluster.settle()
+    cluster.propose(1, cluster.change(1, token="3500"))
+    cluster.settle()
+    cluster.ring.form({1}, {2}, {3}, {4}, {5})
+    cluster.settle()
+    cluster.wait(20)
+    cluster.crash(2)
+    cluster.ring.form({1, 2})
+    cluster.settle()
+    for _ in range(40):
+        cluster.pass_time(0.5)
+        for _ in range(6):
+            assert len(set(cluster.versions(1, 2))) == 1
+            cluster.step(1)
+            cluster.step(2)
+    assert cluster.versions(1, 2) == [1, 1]
+
+
+def test_without_quorum_nothing_is_committed() -> None:
+    cluster = three()
+    ident = cluster.propose(2, cluster.change(2, token="1500"))
+    cluster.step(2)
+    cluster.around[1].quorate = lambda: False  # type: ignore[method-assign]
+    cluster.wait(12)
+    assert (cluster.outcomes[ident].accepted, cluster.outcomes[ident].why) == (False, "quorum was lost")
+    assert cluster.versions() == [1, 1, 1]
