@@ -82,6 +82,7 @@ def test_the_life_of_a_cluster(machines: Machines) -> None:
 
     # R09, R08: removed while it is off, it comes back with its old disk and moves nobody.
     tope.stop()
+    wait_until(lambda: len(hake.status()["members"]) == 2, 20, hake.log_tail())
     before_key = hake.key.read_bytes()
     assert "is removed" in hake.run("remove", "tope")
     settled([hake, ling])
