@@ -170,6 +170,16 @@ def test_a_node_that_the_own_configuration_does_not_know_is_not_believed() -> No
     assert net.sent == 0
 
 
+def test_a_node_that_is_not_listed_is_told_nothing() -> None:
+    """Not even in the open: it may have an old key of the ring, and no more."""
+    net = Net()
+    stale, member = pair(net)
+    stale.machine.behind(2, 8, net.now)
+    del member.known[1]
+    net.run(3)
+    assert stale.taken == []
+
+
 def test_the_key_of_the_ring_alone_makes_nobody_a_member() -> None:
     """Somebody with the cluster's key, but not with node 2's own, answers in its name."""
     net = Net()

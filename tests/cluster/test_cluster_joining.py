@@ -245,6 +245,54 @@ def test_nobody_is_told_what_is_just_being_undone() -> None:
     assert conversation(world, ticket).run() == Finish(2, PATIENCE_S)
 
 
+def _greeted(world: World, ticket: Ticket, number: int) -> Sponsor:
+    """A connection whose joiner is now to probe."""
+    node = listed(number)
+    sponsor = Sponsor(world, world.tickets, lambda: 1_000_000)
+    hello = Hello(1, ticket.secret, "sea", node.name, node.uuid, node.public_key, node.address, 1, None)
+    [order] = sponsor.receive(hello)
+    assert isinstance(order, Send)
+    assert not isinstance(order.message, Refused)
+    return sponsor
+
+
+def test_of_several_that_bring_one_ticket_at_once_one_gets_in() -> None:
+    world = World()
+    ticket = world.issue()
+    first, second = (_greeted(world, ticket, number) for number in (2, 3))
+    assert first.receive(Report(())) == [Propose("join")]
+    [answer, _] = second.receive(Report(()))
+    assert isinstance(answer, Send)
+    assert isinstance(answer.message, Refused)
+    assert answer.message.code == "used"
+    second.disconnected()
+    # It is as new when the change was not made, and taken while nobody knows.
+    first.rejected(("no",))
+    third = _greeted(world, ticket, 3)
+    assert third.receive(Report(())) == [Propose("join")]
+    [answer, _] = third.undecided("nobody knows")
+    assert isinstance(answer, Send)
+    assert isinstance(answer.message, Refused)
+    assert answer.message.code == "busy"
+    used = world.tickets.find(ticket.digest)
+    assert used is not None
+    assert used.used_by == listed(3).uuid
+
+
+def test_nobody_gets_the_keys_by_what_everybody_may_read_of_a_counted_node() -> None:
+    world = World()
+    world.text = add_node(world.text, listed(2))
+    ticket = world.issue()
+    node = listed(2)
+    sponsor = Sponsor(world, world.tickets, lambda: 1_000_000)
+    [answer, _] = sponsor.receive(
+        Hello(1, ticket.secret, "sea", node.name, node.uuid, node.public_key, node.address, 1, None)
+    )
+    assert isinstance(answer, Send)
+    assert isinstance(answer.message, Refused)
+    assert answer.message.code == "duplicate"
+
+
 def test_what_comes_out_of_turn_ends_the_conversation() -> None:
     world = World()
     for first in (Report(()), Stored()):

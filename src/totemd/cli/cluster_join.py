@@ -24,8 +24,9 @@ from totemd.cluster.join_messages import FROM_MEMBER_MAX, LENGTH_SIZE, Message, 
 from totemd.cluster.joining import PATIENCE_S, Fail, Finish, Joiner, JoinerAction, Probe, Send, Store
 from totemd.cluster.nodelist_text import JOINING_VOTES, check_node_name
 from totemd.cluster.ticket import TICKET_SIZE_MAX, Ticket, parse_ticket
-from totemd.errors import BadPacket
+from totemd.errors import BadPacket, OperatorError
 from totemd.ids import NodeId
+from totemd.seal.keys import KeyRing
 from totemd.shell.node_files import load_identity
 
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -186,6 +187,12 @@ class _Attempt:
             text = Change.decode(reservation.record).text
         except BadPacket as error:
             raise JoinFailed(f"the member sent no configuration: {error}") from None
+        if reservation.keys:
+            # It is written with root's rights, and has to be a key ring and nothing else.
+            try:
+                KeyRing.parse(reservation.keys)
+            except OperatorError as error:
+                raise JoinFailed(f"the member sent no keys: {error}") from None
         configuration = self.files.check_text(text, str(reservation.nodeid))
         self.files.write_joined(reservation.record, text, reservation.keys, configuration)
         self.stored = True

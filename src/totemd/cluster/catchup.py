@@ -22,6 +22,7 @@ from totemd.cluster.handover import PARCEL_SIZE_MAX, Handover, unwrap, wrap
 from totemd.cluster.identity import Identity
 from totemd.errors import BadPacket
 from totemd.ids import NodeId
+from totemd.seal.limiter import Limiter
 
 FETCH: Final = 1
 PIECE: Final = 2
@@ -40,6 +41,9 @@ ANSWER_S: Final = 0.3
 TRIES_MAX: Final = 10
 """Repetitions without a new piece, after which another member is asked."""
 
+FETCH_MAX_S: Final = 30.0
+"""For how long a member may keep us waiting for the rest, piece by piece."""
+
 PAUSE_S: Final = 2.0
 """After all members were asked in vain."""
 
@@ -49,6 +53,9 @@ SERVED_MAX: Final = 16
 
 NEW_PARCEL_S: Final = 0.5
 """How often one node may have a new parcel: making one costs more than asking for it."""
+
+PARCELS_PER_S: Final = 10
+"""To all nodes together, after the first SERVED_MAX."""
 
 PIECES_PER_S: Final = 200.0
 BURST_PIECES: Final = 64
@@ -116,6 +123,8 @@ class CatchUp:
 
     def behind(self, nodeid: NodeId, version: int, now: float) -> None:
         """A node has shown, or said, that it has the newer configuration `version`."""
+        if not self._can_trust(nodeid):
+            return
         if nodeid not in self._candidates and len(self._candidates) >= CANDIDATES_MAX:
             return
         self._candidates[nodeid] = max(version, self._candidates.get(nodeid, 0))
@@ -169,7 +178,7 @@ class CatchUp:
             return
         source = max(left, key=lambda nodeid: (self._candidates[nodeid], -nodeid))
         self._asked.add(source)
-        self._fetch = _Fetch(source, self._random_bytes(NONCE_SIZE))
+        self._fetch = _Fetch(source, self._random_bytes(NONCE_SIZE), now + FETCH_MAX_S)
         if self._told != (source, mine):
             self._told = (source, mine)
             self._around.log(
@@ -190,7 +199,8 @@ class CatchUp:
         fetch = self._fetch
         if fetch is None or (nodeid, nonce) != (fetch.source, fetch.nonce) or not fetch.take(total, offset, data):
             return
-        fetch.tries = 0
+        if now < fetch.until:
+            fetch.tries = 0
         if fetch.first_missing() < total:
             if fetch.window_done():
                 self._ask(fetch, now)
@@ -214,6 +224,9 @@ class CatchUp:
         if handed is None or self._around.version <= version:
             return None
         public_key = self._around.public_key(nodeid)
+        if self._identity is not None and public_key is None:
+            # Nothing leaves in the open where nodes have keys of their own.
+            return None
         try:
             return wrap(handed, self._identity, public_key, self._context(nonce, nodeid), self._random_bytes)
         except (BadPacket, ValueError) as problem:
@@ -231,8 +244,10 @@ class CatchUp:
 class _Fetch:
     """One member being asked: what has come of its answer."""
 
-    def __init__(self, source: NodeId, nonce: bytes) -> None:
+    def __init__(self, source: NodeId, nonce: bytes, until: float) -> None:
         self.source = source
+        self.until = until
+        """From then on new pieces do not keep it from being given up."""
         self.nonce = nonce
         self.tries = 0
         self._total = 0
@@ -284,11 +299,14 @@ class _Server:
     def __init__(self, catch_up: CatchUp) -> None:
         self._catch_up = catch_up
         self._served: dict[NodeId, _Served] = {}
+        self._parcels = Limiter(PARCELS_PER_S, SERVED_MAX)
 
     def answer(self, nodeid: NodeId, nonce: bytes, version: int, offset: int, now: float) -> None:
         served = self._served.get(nodeid)
         if served is None or served.nonce != nonce:
             if served is not None and now - served.made_at < NEW_PARCEL_S:
+                return
+            if not self._parcels.allow(now):
                 return
             served = _Served(nonce, self._catch_up.parcel(nodeid, nonce, version), now)
             self._served.pop(nodeid, None)

@@ -37,7 +37,7 @@ from totemd.cluster.nodelist_text import (
 from totemd.cluster.probe import ProbeOrder
 from totemd.cluster.standing import joining_votes
 from totemd.cluster.ticket import Ticket, secret_digest
-from totemd.cluster.tickets import Tickets
+from totemd.cluster.tickets import IssuedTicket, Tickets
 from totemd.config.model import Configuration, NodeEntry
 from totemd.errors import OperatorError
 from totemd.ids import NodeId
@@ -143,6 +143,8 @@ class Sponsor:
         self._state = _SponsorState.HELLO
         self._hello: Hello | None = None
         self._nodeid: NodeId = 0
+        self._claimed = False
+        """Whether the ticket is the joiner's for a change that is not decided yet."""
 
     @property
     def authenticated(self) -> bool:
@@ -161,8 +163,7 @@ class Sponsor:
         if self._state is _SponsorState.REPORT and isinstance(message, Report):
             if message.problems:
                 return self._refuse("unreachable", *message.problems)
-            self._state = _SponsorState.RESERVING
-            return [Propose("join")]
+            return self._claim()
         if self._state is _SponsorState.STORED and isinstance(message, Stored):
             self._state = _SponsorState.DONE
             return [Send(Welcome()), Close()]
@@ -191,15 +192,18 @@ class Sponsor:
     def committed(self) -> list[SponsorAction]:
         """The change is in force."""
         assert self._hello is not None
+        self._claimed = False
         if self._state is _SponsorState.DONE:
             self._tickets.release(self._hello.uuid)
             self.forget()
             return []
-        self._tickets.use(secret_digest(self._hello.secret), self._hello.uuid)
         return self._reserve()
 
     def rejected(self, reasons: tuple[str, ...]) -> list[SponsorAction]:
         """The change was not made, and nothing has changed."""
+        if self._claimed and self._hello is not None:
+            self._tickets.release(self._hello.uuid)
+            self._claimed = False
         if self._state is _SponsorState.DONE:
             self.forget()
             return []
@@ -219,14 +223,40 @@ class Sponsor:
         if self._hello is not None:
             self._tickets.busy.discard(self._hello.uuid)
 
-    def _greet(self, hello: Hello) -> list[SponsorAction]:
+    def undecided(self, reason: str) -> list[SponsorAction]:
+        """The change may yet be made: the joiner keeps its ticket and its identity, and comes again."""
+        self._claimed = False
+        if self._state is _SponsorState.DONE:
+            self.forget()
+            return []
+        return self._refuse("busy", reason)
+
+    def _claim(self) -> list[SponsorAction]:
+        """The ticket is this joiner's before the change is proposed: of several that bring it, one gets in."""
+        assert self._hello is not None
+        found = self._ticket_for(self._hello)
+        if isinstance(found, Refused):
+            return self._refuse(found.code, *found.reasons)
+        self._tickets.use(found.digest, self._hello.uuid)
+        self._claimed = True
+        self._state = _SponsorState.RESERVING
+        return [Propose("join")]
+
+    def _ticket_for(self, hello: Hello) -> IssuedTicket | Refused:
+        """The ticket that the joiner has brought, if it lets this one in at this moment."""
         ticket = self._tickets.find(secret_digest(hello.secret))
         if ticket is None:
-            return self._refuse("ticket", "this ticket is not known here; ask for a new one (totemctl cluster invite)")
+            return Refused("ticket", ("this ticket is not known here; ask for a new one (totemctl cluster invite)",))
         if ticket.expires <= self._unix_now():
-            return self._refuse("expired", "this ticket has expired; ask for a new one (totemctl cluster invite)")
+            return Refused("expired", ("this ticket has expired; ask for a new one (totemctl cluster invite)",))
         if ticket.used_by is not None and ticket.used_by != hello.uuid:
-            return self._refuse("used", "this ticket has been used; ask for a new one (totemctl cluster invite)")
+            return Refused("used", ("this ticket has been used; ask for a new one (totemctl cluster invite)",))
+        return ticket
+
+    def _greet(self, hello: Hello) -> list[SponsorAction]:
+        ticket = self._ticket_for(hello)
+        if isinstance(ticket, Refused):
+            return self._refuse(ticket.code, *ticket.reasons)
         if hello.version != VERSION:
             return self._refuse("version", f"this member speaks version {VERSION} of joining, not {hello.version}")
         if ticket.node_name is not None and ticket.node_name.lower() != hello.name.lower():
@@ -244,8 +274,9 @@ class Sponsor:
             check_node_name(hello.name)
         except OperatorError as error:
             return self._refuse("name", str(error))
-        if self._listed() is not None:
-            # It was here before, and one of us lost the rest.
+        if self._pending() is not None:
+            # It was here before, and one of us lost the rest. Who is counted has all it needs: what it knows of itself
+            # is in a file that everybody may read, and no proof.
             self._tickets.use(ticket.digest, hello.uuid)
             return self._reserve()
         found = objections(configuration, _candidate(hello))

@@ -221,7 +221,10 @@ class ClusterFront:
 
     def key_ring(self) -> bytes:
         """What goes into the joiner's key file; nothing in an open cluster."""
-        return b"" if self._node.sealing is None else self._node.sealing.seal.keys.to_bytes()
+        # Not the retired keys: with them it could read what was said before its time.
+        if self._node.sealing is None:
+            return b""
+        return replace(self._node.sealing.seal.keys, retired=()).to_bytes()
 
     def probe_order(self) -> ProbeOrder:
         """A fresh order to probe the members that are present."""
@@ -255,6 +258,8 @@ class ClusterFront:
             )
         except OperatorError as error:
             return sponsor.rejected((str(error),))
+        if outcome.undecided:
+            return sponsor.undecided(explained(outcome, self._name_of))
         if not outcome.accepted:
             return sponsor.rejected((explained(outcome, self._name_of),))
         return sponsor.committed()

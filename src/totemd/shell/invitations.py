@@ -43,6 +43,7 @@ class Invitations:
         self._log = log
         self._issued = trio.Event()
         self._storing = trio.Lock()
+        self._opening = trio.Lock()
         self._opened: tuple[ssl.SSLContext, bytes] | None = None
         self.tickets = self._load()
 
@@ -101,6 +102,12 @@ class Invitations:
         self._log("info", f"the last ticket has expired: TCP port {port} is closed")
 
     async def _carry_and_store(self, sponsor: Sponsor, kind: str) -> list[SponsorAction]:
+        # Whose the ticket is must be durable before it lets anybody in.
+        try:
+            await self.store()
+        except MachineError as error:
+            self._log("err", str(error))
+            return sponsor.rejected((str(error),))
         actions = await self._carry(sponsor, kind)
         try:
             await self.store()
@@ -109,6 +116,10 @@ class Invitations:
         return actions
 
     async def _certificate(self, name: str) -> tuple[ssl.SSLContext, bytes]:
+        async with self._opening:
+            return await self._open_certificate(name)
+
+    async def _open_certificate(self, name: str) -> tuple[ssl.SSLContext, bytes]:
         if self._opened is None:
             self._opened = await trio.to_thread.run_sync(open_certificate, self._state_dir, name)
         return self._opened
