@@ -7,7 +7,7 @@ import pytest
 from ipc_world import DAEMON_UID, Client, World
 from totemd.config.model import AccessSettings
 from totemd.errors import Code, ServiceError
-from totemd.ipc.config_requests import Done
+from totemd.ipc.cluster_requests import Done
 from totemd.ipc.ports import Credentials
 
 ALLOWED_UID = 1000

@@ -62,7 +62,8 @@ def check_may_change(session: "Session") -> None:
         raise ServiceError(Code.ACCESS, "only root and the daemon's own user may do this")
 
 
-def _answer(session: "Session", ident: int) -> Done:
+def answer_by(session: "Session", ident: int) -> Done:
+    """What answers the request `ident` when its work is done."""
     session.begin_later(ident)
 
     def done(result: Mapping[str, object] | ServiceError) -> None:
@@ -76,20 +77,20 @@ def _answer(session: "Session", ident: int) -> Done:
 
 def _invite(session: "Session", ident: int, given: Arguments) -> object:
     check_may_change(session)
-    session.services.cluster.invite(given["ttl_s"], given["node_name"], _answer(session, ident))
+    session.services.cluster.invite(given["ttl_s"], given["node_name"], answer_by(session, ident))
     return LATER
 
 
 def _remove(session: "Session", ident: int, given: Arguments) -> object:
     check_may_change(session)
-    done = _answer(session, ident)
+    done = answer_by(session, ident)
     session.services.cluster.remove(given["node"], given["force"], who_asks(session), done)
     return LATER
 
 
 def _leave(session: "Session", ident: int, given: Arguments) -> object:
     check_may_change(session)
-    session.services.cluster.leave(who_asks(session), _answer(session, ident))
+    session.services.cluster.leave(who_asks(session), answer_by(session, ident))
     return LATER
 
 

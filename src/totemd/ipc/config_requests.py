@@ -1,20 +1,17 @@
 """Requests about the replicated configuration: show, validate, propose, history, rollback, rotate_key. The node's shell
 carries them out."""
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, Protocol
 
 from totemd.cluster.change import ROLLBACK_AFTER_DEFAULT_S, ROLLBACK_AFTER_MAX_S, TEXT_MAX_BYTES, VERSION_MAX, WHAT_MAX
 from totemd.errors import Code, ServiceError
 from totemd.ipc.arguments import Argument, Arguments, integer, text
-from totemd.ipc.cluster_requests import check_may_change, who_asks
+from totemd.ipc.cluster_requests import Done, answer_by, check_may_change, who_asks
 from totemd.ipc.table import LATER, Request
 
 if TYPE_CHECKING:
     from totemd.ipc.session import Session
-
-Done: TypeAlias = Callable[[Mapping[str, object] | ServiceError], None]
-"""Called once with the reply's value, or with why it was refused."""
 
 
 class ConfigurationPort(Protocol):
@@ -74,18 +71,6 @@ def _not_managed() -> ServiceError:
     )
 
 
-def _answer(session: "Session", ident: int) -> Done:
-    session.begin_later(ident)
-
-    def done(result: Mapping[str, object] | ServiceError) -> None:
-        if isinstance(result, ServiceError):
-            session.refuse_later(ident, result.code, str(result))
-        else:
-            session.answer_later(ident, result)
-
-    return done
-
-
 def _show(session: "Session", ident: int, given: Arguments) -> object:
     return session.services.replicated.show(given["version"])
 
@@ -95,7 +80,7 @@ def _history(session: "Session", ident: int, given: Arguments) -> object:
 
 
 def _validate(session: "Session", ident: int, given: Arguments) -> object:
-    session.services.replicated.validate(given["text"], _answer(session, ident))
+    session.services.replicated.validate(given["text"], answer_by(session, ident))
     return LATER
 
 
@@ -107,20 +92,20 @@ def _propose(session: "Session", ident: int, given: Arguments) -> object:
         given["rollback_after_s"],
         who_asks(session),
         given["what"],
-        _answer(session, ident),
+        answer_by(session, ident),
     )
     return LATER
 
 
 def _rollback(session: "Session", ident: int, given: Arguments) -> object:
     check_may_change(session)
-    session.services.replicated.roll_back(given["version"], who_asks(session), _answer(session, ident))
+    session.services.replicated.roll_back(given["version"], who_asks(session), answer_by(session, ident))
     return LATER
 
 
 def _rotate_key(session: "Session", ident: int, given: Arguments) -> object:
     check_may_change(session)
-    session.services.replicated.rotate_key(who_asks(session), _answer(session, ident))
+    session.services.replicated.rotate_key(who_asks(session), answer_by(session, ident))
     return LATER
 
 

@@ -14,7 +14,7 @@ from totemd.cluster.text import digest, dropped, forgotten
 from totemd.config.reload import compare
 from totemd.errors import Code, ConfigError, OperatorError, ServiceError, TotemdError
 from totemd.ids import NodeId
-from totemd.ipc.config_requests import Done
+from totemd.ipc.cluster_requests import Done
 from totemd.node import Node
 from totemd.services.changes.api import Outcome
 from totemd.services.changes.service import Changes
