@@ -266,6 +266,7 @@ def test_a_cluster_is_made_joined_and_changed_by_the_service_itself(power_on: Po
     told(second, "totemctl", "cluster", "leave")
     assert wait_until(lambda: second.property("totemd.service", "ActiveState") == "inactive", PATIENCE_S)
     assert wait_until(lambda: first.run("totemctl", "status")[0] == 0, PATIENCE_S), first.journal()
+    assert wait_until(partial(in_file, first, "removed {", "/etc/corosync/corosync.conf"), PATIENCE_S)
     # Powered on again it serves nobody, and says why.
     told(second, "systemctl", "start", "totemd.service")
     why = "node 1 refuses this node (removed)"
