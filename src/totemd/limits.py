@@ -99,3 +99,9 @@ QB_CLIENTS_MAX = 1000
 
 REMOVED_NODES_MAX = 1000
 """Tombstones in one configuration: one for each node that was ever taken out of a cluster."""
+
+VOTES_MAX = 0x7FFFFFFF
+"""Votes of one node in a managed cluster."""
+
+TICKET_TTL_MAX_S = 7 * 86400
+"""How long a ticket may be valid, seconds: it is as good as a key while it is."""

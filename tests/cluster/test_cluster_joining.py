@@ -34,7 +34,7 @@ def refusal(talk: Conversation) -> Fail:
 
 def test_a_join_from_end_to_end() -> None:
     world = World()
-    talk = conversation(world, world.issue(), votes=3)
+    talk = conversation(world, world.issue(votes=3), votes=3)
     assert talk.run() == Finish(2, PATIENCE_S)
     node = world.configuration.node(2)
     assert node is not None
@@ -48,7 +48,7 @@ def test_a_join_from_end_to_end() -> None:
 def test_counted_once_it_is_a_member() -> None:
     """One vote at a time: then every majority of before has a node in common with every majority of after."""
     world = World()
-    conversation(world, world.issue(), votes=3).run()
+    conversation(world, world.issue(votes=3), votes=3).run()
     completing = Completing(1)
     for now, votes, wanted in ((10.0, 1, 3), (20.0, 2, 3), (30.0, 3, None)):
         completing.update(world.configuration, (1, 2), True, now)
@@ -168,6 +168,7 @@ def test_tickets_that_are_refused() -> None:
     assert refusal(conversation(world, stranger)).code == "ticket"
     assert refusal(conversation(world, named)).code == "name"
     assert refusal(conversation(world, other)).code == "cluster"
+    assert refusal(conversation(world, named, 7, votes=2)).code == "votes"
     assert isinstance(conversation(world, named, 7).run(), Finish)
 
 

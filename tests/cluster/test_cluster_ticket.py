@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from totemd.cluster.ticket import PREFIX, BadTicket, Ticket, parse_ticket, secret_digest
 from totemd.cluster.tickets import KEPT_S, TICKETS_MAX, IssuedTicket, Tickets, TooManyTickets
 
-TICKET = Ticket((("192.0.2.1", 5406), ("2001:db8::1", 5406)), b"f" * 32, b"s" * 32, "sea", 1_800_000_000)
+TICKET = Ticket((("192.0.2.1", 5406), ("2001:db8::1", 5406)), b"f" * 32, b"s" * 32, "sea", 1_800_000_000, 3)
 
-FIELDS = {"c": [["192.0.2.1", 5406]], "f": b"f" * 32, "s": b"s" * 32, "n": "sea", "e": 1_800_000_000}
+FIELDS = {"c": [["192.0.2.1", 5406]], "f": b"f" * 32, "s": b"s" * 32, "n": "sea", "e": 1_800_000_000, "v": 1}
 
 
 def text_of(fields: object) -> str:
@@ -58,6 +58,9 @@ def test_a_ticket_of_another_implementation() -> None:
         {"e": -1},
         {"e": 1 << 50},
         {"e": 1.5},
+        {"v": -1},
+        {"v": 1 << 31},
+        {"v": True},
     ],
 )
 def test_fields_that_are_wrong(change: dict[str, object]) -> None:
@@ -123,11 +126,11 @@ def test_the_secret_is_not_kept() -> None:
 def test_tickets_survive_their_file() -> None:
     tickets = Tickets()
     tickets.add(issued(1), 0)
-    tickets.add(IssuedTicket(secret_digest(b"2"), 200, "ling"), 0)
+    tickets.add(IssuedTicket(secret_digest(b"2"), 200, "ling", votes=3), 0)
     tickets.use(secret_digest(b"1"), b"u" * 16)
     again = Tickets.parse(tickets.to_bytes())
     assert again.find(secret_digest(b"1")) == IssuedTicket(secret_digest(b"1"), 100, None, b"u" * 16)
-    assert again.find(secret_digest(b"2")) == IssuedTicket(secret_digest(b"2"), 200, "ling", None)
+    assert again.find(secret_digest(b"2")) == IssuedTicket(secret_digest(b"2"), 200, "ling", None, 3)
     assert again.find(secret_digest(b"3")) is None
 
 
@@ -171,7 +174,14 @@ def test_tickets_are_bounded() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"{}", b"[1]", b"[{}]", b'[{"digest": "zz", "expires": 1, "node_name": null, "used_by": null}]', b"\xff"],
+    [
+        b"",
+        b"{}",
+        b"[1]",
+        b"[{}]",
+        b'[{"digest": "zz", "expires": 1, "node_name": null, "used_by": null, "votes": 1}]',
+        b"\xff",
+    ],
 )
 def test_files_that_are_no_tickets(data: bytes) -> None:
     if data == b"{}":

@@ -5,8 +5,9 @@ import pytest
 from ipc_world import DAEMON_UID, Client, World
 from totemd.config.model import AccessSettings
 from totemd.errors import Code, ServiceError
-from totemd.ipc.cluster_requests import TTL_MAX_S, Done
+from totemd.ipc.cluster_requests import Done
 from totemd.ipc.ports import Credentials
+from totemd.limits import TICKET_TTL_MAX_S, VOTES_MAX
 
 ALLOWED_UID = 1000
 REQUESTS: list[tuple[str, dict[str, object]]] = [
@@ -23,8 +24,8 @@ class Cluster:
         self.asked: list[tuple[object, ...]] = []
         self.waiting: list[Done] = []
 
-    def invite(self, ttl_s: int, node_name: str | None, done: Done) -> None:
-        self._ask(done, "invite", ttl_s, node_name)
+    def invite(self, ttl_s: int, node_name: str | None, votes: int, done: Done) -> None:
+        self._ask(done, "invite", ttl_s, node_name, votes)
 
     def remove(self, node: str, force: bool, who: str, done: Done) -> None:
         self._ask(done, "remove", node, force, who)
@@ -74,15 +75,15 @@ def test_who_may(world: World, cluster: Cluster, do: str, given: dict[str, objec
 
 def test_what_is_handed_on(world: World, cluster: Cluster) -> None:
     client = world.client()
-    client.ask("cluster_invite", ttl_s=60, node_name="ling")
+    client.ask("cluster_invite", ttl_s=60, node_name="ling", votes=2)
     client.ask("cluster_invite")
     client.ask("cluster_remove", node="3")
     client.ask("cluster_remove", node="pike", force=True)
     client.ask("cluster_leave")
     who = "uid 0 on node 1"
     assert cluster.asked == [
-        ("invite", 60, "ling"),
-        ("invite", 600, None),
+        ("invite", 60, "ling", 2),
+        ("invite", 600, None, 1),
         ("remove", "3", False, who),
         ("remove", "pike", True, who),
         ("leave", who),
@@ -113,9 +114,11 @@ def test_an_answer_to_somebody_who_is_gone_does_no_harm(world: World, cluster: C
     ("do", "given"),
     [
         ("cluster_invite", {"ttl_s": 0}),
-        ("cluster_invite", {"ttl_s": TTL_MAX_S + 1}),
+        ("cluster_invite", {"ttl_s": TICKET_TTL_MAX_S + 1}),
         ("cluster_invite", {"ttl_s": 1.5}),
         ("cluster_invite", {"node_name": ""}),
+        ("cluster_invite", {"votes": -1}),
+        ("cluster_invite", {"votes": VOTES_MAX + 1}),
         ("cluster_remove", {}),
         ("cluster_remove", {"node": "x" * 300}),
         ("cluster_remove", {"node": 3}),

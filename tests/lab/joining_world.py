@@ -88,11 +88,11 @@ class World:
         members = [(node.nodeid, node.name, node.address) for node in self.configuration.nodes]
         return ProbeOrder(bytes(16), bytes(32), 5405, "239.192.1.1", 1, 1452, targets(members))
 
-    def issue(self, number: int = 1, *, ttl_s: int = 600, node_name: str | None = None) -> Ticket:
+    def issue(self, number: int = 1, *, ttl_s: int = 600, node_name: str | None = None, votes: int = 1) -> Ticket:
         """A ticket; `number` makes its secret."""
         secret = hashlib.sha256(b"ticket %d" % number).digest()
-        ticket = Ticket((("192.0.2.1", 5406),), bytes(32), secret, "sea", NOW + ttl_s)
-        self.tickets.add(IssuedTicket(secret_digest(secret), ticket.expires, node_name), NOW)
+        ticket = Ticket((("192.0.2.1", 5406),), bytes(32), secret, "sea", NOW + ttl_s, votes)
+        self.tickets.add(IssuedTicket(secret_digest(secret), ticket.expires, node_name, votes=votes), NOW)
         return ticket
 
     def restart(self) -> None:

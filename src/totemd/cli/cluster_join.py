@@ -140,7 +140,7 @@ class _Attempt:
                 self._identity,
                 name=self._name,
                 address=address,
-                votes=self._arguments.votes,
+                votes=self._ticket.votes if self._arguments.votes is None else self._arguments.votes,
                 nodeid=self._arguments.node_id,
             )
             actions = joiner.connected()

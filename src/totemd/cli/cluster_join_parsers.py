@@ -65,6 +65,13 @@ example:
         "--ttl", metavar="SECONDS", type=seconds, default=600.0, help="how long it is valid (default: 600)"
     )
     invite.add_argument("--node-name", metavar="N", help="only a node of this name may use it")
+    invite.add_argument(
+        "--votes",
+        metavar="V",
+        type=number(0, "number of votes"),
+        default=1,
+        help="of the new node, at most (default: 1)",
+    )
 
 
 def _add_join(commands: Commands) -> None:
@@ -88,7 +95,7 @@ examples:
     join.add_argument("ticket", metavar="TICKET")
     join.add_argument("--node-name", metavar="N", help="this node's name (default: the host's)")
     join.add_argument("--node-id", metavar="I", type=number(1, "node id"), help="default: the lowest never used")
-    join.add_argument("--votes", metavar="V", type=number(0, "number of votes"), default=1, help="default: 1")
+    join.add_argument("--votes", metavar="V", type=number(0, "number of votes"), help="default: what the ticket allows")
     _add_address(join)
     start = join.add_mutually_exclusive_group()
     start.add_argument("--start", metavar="COMMAND", help="how to start the daemon (default: systemctl, if it can)")

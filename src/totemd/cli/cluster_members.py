@@ -22,7 +22,8 @@ def invite(arguments: Namespace) -> int:
 
     if arguments.ttl < 1:
         raise CommandError("--ttl is to be at least one second")
-    found = _ask(arguments, requests.cluster_invite(int(arguments.ttl), arguments.node_name), INVITE_TIMEOUT_S)
+    request = requests.cluster_invite(int(arguments.ttl), arguments.node_name, arguments.votes)
+    found = _ask(arguments, request, INVITE_TIMEOUT_S)
     until = time.strftime("%H:%M:%S", time.localtime(found["expires"]))
     address, port = found["contacts"][0]
     text = (

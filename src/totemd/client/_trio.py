@@ -285,9 +285,9 @@ class Client:
         """Have the daemon read its configuration file again; Refused ("failed_operation") says what is wrong in it."""
         await self.call(requests.reload())
 
-    async def cluster_invite(self, ttl_s: int, node_name: str | None = None) -> dict[str, Any]:
+    async def cluster_invite(self, ttl_s: int, node_name: str | None = None, votes: int = 1) -> dict[str, Any]:
         """A ticket with which one new node can join: ticket, expires (Unix seconds), contacts."""
-        return await self.call(requests.cluster_invite(ttl_s, node_name))
+        return await self.call(requests.cluster_invite(ttl_s, node_name, votes))
 
     async def cluster_remove(self, node: str, *, force: bool = False) -> dict[str, Any]:
         """Take another node, by name or id, out of the cluster for good: nodeid, name, version."""

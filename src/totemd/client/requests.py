@@ -147,9 +147,9 @@ def reload() -> Request[None]:
     return Request("reload", {}, records.nothing)
 
 
-def cluster_invite(ttl_s: int, node_name: str | None = None) -> Request[dict[str, Any]]:
-    """A ticket for one new node: {ticket, expires, contacts}."""
-    return Request("cluster_invite", {"ttl_s": ttl_s, "node_name": node_name}, records.as_map)
+def cluster_invite(ttl_s: int, node_name: str | None = None, votes: int = 1) -> Request[dict[str, Any]]:
+    """A ticket for one new node with so many votes at most: {ticket, expires, contacts}."""
+    return Request("cluster_invite", {"ttl_s": ttl_s, "node_name": node_name, "votes": votes}, records.as_map)
 
 
 def cluster_remove(node: str, *, force: bool = False) -> Request[dict[str, Any]]:

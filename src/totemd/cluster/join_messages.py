@@ -16,6 +16,7 @@ from totemd.cluster.probe import MEMBERS_MAX, PROBE_ID_SIZE, PROBE_SIZE_MAX, PRO
 from totemd.cluster.ticket import SECRET_SIZE
 from totemd.errors import BadPacket
 from totemd.ids import NodeId
+from totemd.limits import VOTES_MAX
 from totemd.record import record
 
 VERSION: Final = 1
@@ -159,7 +160,7 @@ def _hello(fields: dict[str, Any]) -> Hello:
         uuid=_octets(fields["uuid"], UUID_SIZE),
         public_key=_octets(fields["public_key"], KEY_SIZE),
         address=_address(fields["address"]),
-        votes=_number(fields["votes"], 0, 0x7FFFFFFF),
+        votes=_number(fields["votes"], 0, VOTES_MAX),
         nodeid=None if nodeid is None else _number(nodeid, 1, 0xFFFFFFFF),
     )
 

@@ -261,6 +261,9 @@ class Sponsor:
             return self._refuse("version", f"this member speaks version {VERSION} of joining, not {hello.version}")
         if ticket.node_name is not None and ticket.node_name.lower() != hello.name.lower():
             return self._refuse("name", f'this ticket is for the node "{ticket.node_name}", not for "{hello.name}"')
+        if hello.votes > ticket.votes:
+            text = f"this ticket is for a node with {ticket.votes} vote{'' if ticket.votes == 1 else 's'} at most"
+            return self._refuse("votes", f"{text}, not {hello.votes}; invite --votes {hello.votes} makes another")
         configuration = self._cluster.configuration
         if hello.cluster != configuration.cluster_name:
             return self._refuse("cluster", f'this is the cluster "{configuration.cluster_name}"')

@@ -14,12 +14,11 @@ from typing import Final
 from totemd.config.parser import FILE_SIZE_MAX, parse
 from totemd.errors import ConfigError, OperatorError
 from totemd.ids import NodeId
-from totemd.limits import PROCESSOR_COUNT_MAX
+from totemd.limits import PROCESSOR_COUNT_MAX, VOTES_MAX
 from totemd.record import record
 
 CLUSTER_NAME_MAX: Final = 15
 NODE_NAME_MAX: Final = 63
-VOTES_MAX: Final = 0x7FFFFFFF
 
 JOINING_VOTES: Final = "joining_votes"
 """The key of a node that is listed without votes until it has been a member: the votes that it will have then."""

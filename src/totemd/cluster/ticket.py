@@ -1,7 +1,7 @@
 """Tickets: what a new node needs to knock at a cluster's door (protocol/, chapter "Joining").
 
     totemd1- and, in base64url without padding, msgpack of
-    {c: [[address, port], ...], f: SHA-256 of the member's certificate, s: secret, n: cluster name, e: expiry}
+    {c: [[address, port], ...], f: SHA-256 of the member's certificate, s: secret, n: cluster name, e: expiry, v: votes}
 
 Whoever has the text may join once, until it expires. The member keeps the secret's hash only.
 """
@@ -16,6 +16,7 @@ import msgpack
 
 from totemd.cluster.nodelist_text import check_cluster_name
 from totemd.errors import OperatorError
+from totemd.limits import VOTES_MAX
 from totemd.record import record
 
 PREFIX: Final = "totemd1-"
@@ -25,7 +26,6 @@ TICKET_SIZE_MAX: Final = 2048
 SECRET_SIZE: Final = 32
 FINGERPRINT_SIZE: Final = 32
 CONTACTS_MAX: Final = 16
-TTL_MAX_S: Final = 7 * 86400
 EXPIRES_MAX: Final = 1 << 40
 
 
@@ -35,13 +35,15 @@ class BadTicket(OperatorError):
 
 @record
 class Ticket:
-    """One invitation. `contacts` are (numeric address, TCP port); `expires` is unix seconds of the member's clock."""
+    """One invitation. `contacts` are (numeric address, TCP port); `expires` is unix seconds of the member's clock;
+    `votes` is how many the new node may have, at most."""
 
     contacts: tuple[tuple[str, int], ...]
     fingerprint: bytes
     secret: bytes
     cluster: str
     expires: int
+    votes: int = 1
 
     def to_text(self) -> str:
         """The text that people carry."""
@@ -51,6 +53,7 @@ class Ticket:
             "s": self.secret,
             "n": self.cluster,
             "e": self.expires,
+            "v": self.votes,
         }
         return PREFIX + base64.urlsafe_b64encode(msgpack.packb(fields)).decode().rstrip("=")
 
@@ -93,11 +96,13 @@ def _decoded(body: str) -> dict[Any, Any]:
 
 
 def _read(fields: dict[Any, Any]) -> Ticket:
-    contacts, cluster, expires = fields.get("c"), fields.get("n"), fields.get("e")
+    contacts, cluster, expires, votes = (fields.get(key) for key in "cnev")
     if not isinstance(contacts, list) or not contacts:
         raise ValueError("no contacts")
     if type(cluster) is not str or type(expires) is not int or not 0 < expires < EXPIRES_MAX:
         raise ValueError("no cluster, or no expiry")
+    if type(votes) is not int or not 0 <= votes <= VOTES_MAX:
+        raise ValueError("no votes")
     check_cluster_name(cluster)
     return Ticket(
         contacts=tuple(_contact(contact) for contact in contacts),
@@ -105,6 +110,7 @@ def _read(fields: dict[Any, Any]) -> Ticket:
         secret=_octets(fields.get("s"), SECRET_SIZE),
         cluster=cluster,
         expires=expires,
+        votes=votes,
     )
 
 

@@ -5,6 +5,7 @@ once more what it may have lost in a crash; after an aborted join it is as new.
 """
 
 import json
+from dataclasses import replace
 from typing import Any, Final
 
 from totemd.cluster.identity import UUID_SIZE
@@ -20,12 +21,14 @@ KEPT_S: Final = 86400
 
 @record
 class IssuedTicket:
-    """One of them. `digest` is of its secret; `node_name` None: whoever has it; `used_by` is a node's uuid."""
+    """One of them. `digest` is of its secret; `node_name` None: whoever has it; `used_by` is a node's uuid; `votes` is
+    how many the node may have that comes with it."""
 
     digest: bytes
     expires: int
     node_name: str | None = None
     used_by: bytes | None = None
+    votes: int = 1
 
 
 class TooManyTickets(Exception):
@@ -88,6 +91,7 @@ class Tickets:
                 "expires": ticket.expires,
                 "node_name": ticket.node_name,
                 "used_by": None if ticket.used_by is None else ticket.used_by.hex(),
+                "votes": ticket.votes,
             }
             for ticket in self._tickets.values()
         ]
@@ -109,14 +113,14 @@ class Tickets:
     def _replace(self, digest: bytes, used_by: bytes | None) -> None:
         known = self._tickets.get(digest)
         if known is not None:
-            self._tickets[digest] = IssuedTicket(known.digest, known.expires, known.node_name, used_by)
+            self._tickets[digest] = replace(known, used_by=used_by)
 
 
 def _read(row: dict[str, Any]) -> IssuedTicket:
     used_by, name = row["used_by"], row["node_name"]
-    if type(row["expires"]) is not int or not (name is None or isinstance(name, str)):
-        raise ValueError("a ticket without its expiry")
+    if type(row["expires"]) is not int or type(row["votes"]) is not int or not (name is None or isinstance(name, str)):
+        raise ValueError("a ticket without its expiry or votes")
     uuid = None if used_by is None else bytes.fromhex(used_by)
     if uuid is not None and len(uuid) != UUID_SIZE:
         raise ValueError("a ticket used by nobody")
-    return IssuedTicket(bytes.fromhex(row["digest"]), row["expires"], name, uuid)
+    return IssuedTicket(bytes.fromhex(row["digest"]), row["expires"], name, uuid, row["votes"])

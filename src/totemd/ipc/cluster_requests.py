@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 from totemd.errors import Code, ServiceError
 from totemd.ipc.arguments import BOOLEAN, Argument, Arguments, integer, text
 from totemd.ipc.table import LATER, Request
+from totemd.limits import TICKET_TTL_MAX_S, VOTES_MAX
 
 if TYPE_CHECKING:
     from totemd.ipc.session import Session
 
 NAME_CHARACTERS_MAX: Final = 255
-TTL_MAX_S: Final = 7 * 86400
 
 Done: TypeAlias = Callable[[Mapping[str, object] | ServiceError], None]
 """Called once with the reply's value, or with why it was refused."""
@@ -20,8 +20,8 @@ Done: TypeAlias = Callable[[Mapping[str, object] | ServiceError], None]
 class ClusterPort(Protocol):
     """Who carries them out. `who` says for the history who asks. ServiceError, or `done` with one: refused."""
 
-    def invite(self, ttl_s: int, node_name: str | None, done: Done) -> None:
-        """Make a ticket: {ticket, expires, contacts}."""
+    def invite(self, ttl_s: int, node_name: str | None, votes: int, done: Done) -> None:
+        """Make a ticket for a node with so many votes at most: {ticket, expires, contacts}."""
 
     def remove(self, node: str, force: bool, who: str, done: Done) -> None:
         """Take another node out: {nodeid, name, version}."""
@@ -33,7 +33,7 @@ class ClusterPort(Protocol):
 class NotManaged:
     """Where the configuration is kept by hand."""
 
-    def invite(self, ttl_s: int, node_name: str | None, done: Done) -> None:
+    def invite(self, ttl_s: int, node_name: str | None, votes: int, done: Done) -> None:
         raise _not_managed()
 
     def remove(self, node: str, force: bool, who: str, done: Done) -> None:
@@ -77,7 +77,8 @@ def answer_by(session: "Session", ident: int) -> Done:
 
 def _invite(session: "Session", ident: int, given: Arguments) -> object:
     check_may_change(session)
-    session.services.cluster.invite(given["ttl_s"], given["node_name"], answer_by(session, ident))
+    done = answer_by(session, ident)
+    session.services.cluster.invite(given["ttl_s"], given["node_name"], given["votes"], done)
     return LATER
 
 
@@ -98,8 +99,9 @@ CLUSTER_REQUESTS = (
     Request(
         "cluster_invite",
         (
-            Argument("ttl_s", integer(1, TTL_MAX_S), False, 600),
+            Argument("ttl_s", integer(1, TICKET_TTL_MAX_S), False, 600),
             Argument("node_name", text(NAME_CHARACTERS_MAX), False, None),
+            Argument("votes", integer(0, VOTES_MAX), False, 1),
         ),
         _invite,
     ),

@@ -101,10 +101,10 @@ class ClusterFront:
 
     # What clients ask for
 
-    def invite(self, ttl_s: int, node_name: str | None, done: Done) -> None:
+    def invite(self, ttl_s: int, node_name: str | None, votes: int, done: Done) -> None:
         async def invite() -> dict[str, object]:
             await self._check_quorum()
-            ticket = await self._invitations.invite(self.configuration.cluster_name, ttl_s, node_name)
+            ticket = await self._invitations.invite(self.configuration.cluster_name, ttl_s, node_name, votes)
             contacts = [list(contact) for contact in ticket.contacts]
             return {"ticket": ticket.to_text(), "expires": ticket.expires, "contacts": contacts}
 

@@ -47,7 +47,7 @@ class Invitations:
         self._opened: tuple[ssl.SSLContext, bytes] | None = None
         self.tickets = self._load()
 
-    async def invite(self, cluster: str, ttl_s: int, node_name: str | None) -> Ticket:
+    async def invite(self, cluster: str, ttl_s: int, node_name: str | None, votes: int) -> Ticket:
         """A new ticket, once it is on the disk and the door is open. OperatorError, MachineError."""
         _, fingerprint = await self._certificate(cluster)
         listener = None
@@ -55,9 +55,10 @@ class Invitations:
             # Now, so that who asks for a ticket is told if nobody can use it.
             listener = await self._listen()
         now = int(time.time())
-        ticket = Ticket((self._where(),), fingerprint, os.urandom(SECRET_SIZE), cluster, now + ttl_s)
+        ticket = Ticket((self._where(),), fingerprint, os.urandom(SECRET_SIZE), cluster, now + ttl_s, votes)
         try:
-            self.tickets.add(IssuedTicket(secret_digest(ticket.secret), ticket.expires, node_name), now)
+            issued = IssuedTicket(secret_digest(ticket.secret), ticket.expires, node_name, votes=votes)
+            self.tickets.add(issued, now)
         except TooManyTickets:
             raise OperatorError("there are too many unused tickets; wait until some expire") from None
         finally:
