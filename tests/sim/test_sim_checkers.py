@@ -232,6 +232,21 @@ def test_who_joins_late_is_held_to_what_it_has_heard() -> None:
     assert properties(history) >= {"virtual synchrony"}
 
 
+@pytest.mark.parametrize(("word", "fine"), [("procdown", True), ("nodedown", False)])
+def test_a_synchronization_that_got_as_far_as_the_groups(word: str, fine: bool) -> None:
+    """Node 2 was away and is back; the next ring comes before synchronization ends, and its process is gone."""
+    again, last = RingId(1, 12), RingId(1, 16)
+    first = [
+        *_configured(1, again, (1, 2), of=(1,)),
+        _gone(1, 2, "nodedown"),
+        GroupChanged(5.0, 1, 1, ((1, 1), (2, 2)), ((2, 2, "nodeup"),), ()),
+        *_configured(1, last, (1, 2), of=(1, 2)),
+        _gone(1, 2, word),
+    ]
+    found = [violation.property for violation in check_all(_pair(first=first, second=[]), LIMITS)]
+    assert ("reasons" not in found) is fine
+
+
 def test_two_views_at_the_same_message() -> None:
     cluster = in_one_ring()
     cluster.part(3)

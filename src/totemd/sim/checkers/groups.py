@@ -52,22 +52,26 @@ def _follow(story: Story) -> Iterator[Finding]:
 
 def reasons(chronicle: Chronicle, limits: Limits) -> Iterator[Finding]:
     """Between a regular configuration and the end of its synchronization processes are gone "nodedown" of nodes that
-    were missing from a transitional configuration since the last synchronization that was complete, "procdown" of
-    others, and new ones are there "nodeup". At all other places they come and go by themselves. A process that hears
-    the group is never gone against its will."""
+    were missing from a transitional configuration since the groups were last synchronized, "procdown" of others, and
+    new ones are there "nodeup". At all other places they come and go by themselves. A process that hears the group is
+    never gone against its will."""
     for story in chronicle.stories.values():
         stayed: set[NodeId] | None = None
-        changing = False
+        changing = renewed = False
         members: tuple[NodeId, ...] = ()
         for event in story.events:
             if isinstance(event, Configured):
-                changing, members = event.kind is ConfigurationKind.REGULAR, event.members
+                if renewed:
+                    # The groups came so far in that ring, though not all services did.
+                    stayed = set(members)
+                changing, renewed, members = event.kind is ConfigurationKind.REGULAR, False, event.members
                 if not changing and stayed is not None:
                     stayed &= set(members)
             elif isinstance(event, Synchronized):
-                changing, stayed = False, set(members)
+                changing, renewed, stayed = False, False, set(members)
             elif isinstance(event, GroupChanged) and stayed is not None:
                 yield from _wrong_reasons(story, event, stayed if changing else None)
+                renewed = changing
 
 
 def _wrong_reasons(story: Story, event: GroupChanged, stayed: set[NodeId] | None) -> Iterator[Finding]:
