@@ -82,3 +82,27 @@ def test_what_is_forced_outlives_a_change_of_votes() -> None:
     put_in_force(cluster, {1: 1, 2: 1})
     assert verdicts(cluster) <= {True}
     assert cluster.quorate() == [1]
+
+
+@given(votes=st.lists(st.integers(0, 3), min_size=2, max_size=5), data=st.data())
+@settings(max_examples=60)
+def test_in_force_while_nodes_are_synchronized_nobody_counts_by_old_votes(
+    votes: list[int], data: st.DataObject
+) -> None:
+    before = dict(enumerate(votes, 1))
+    after = {nodeid: data.draw(st.integers(0, 3)) for nodeid in before}
+    if not sum(before.values()) or not sum(after.values()):
+        return
+    known = data.draw(st.sets(st.sampled_from(sorted(before)), min_size=1))
+    present = tuple(sorted(known | data.draw(st.sets(st.sampled_from(sorted(before))))))
+    cluster = VotingCluster(len(before), votes=before)
+    cluster.form(known, set(present) - known) if set(present) - known else cluster.form(known)
+    cluster.forget_events()
+    cluster.begin(present)
+    for nodeid in present:
+        settled = replace(cluster.settings, expected_votes=sum(after.values()), votes=after[nodeid])
+        cluster[nodeid].votes.reconfigure(settled, after)
+    cluster.finish(present)
+    majority = 2 * sum(after[nodeid] for nodeid in present) > sum(after.values())
+    assert verdicts(cluster) == {majority}
+    assert cluster.quorate() == (list(present) if majority else [])

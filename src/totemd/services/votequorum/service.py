@@ -221,6 +221,9 @@ class VoteQuorum:
         self._reconfigured = True
         if listed is not None and self.forced.now is None:
             self._adopt(apply_listed(self._electorate, settings, listed))
+            if self._to_synchronize:
+                # In force before the others are told: by the votes of before they would count something of both.
+                self._to_synchronize = self._state()
             self._keys_changed()
             self.announce(device=True)
             return
@@ -285,13 +288,8 @@ class VoteQuorum:
             delay_s = self._electorate.settings.last_man_standing_window_s
             self._host.set_timer(_WINDOW_TIMER, delay_s, self._window_expired)
         self.device.enter_configuration(ring)
-        forced = self.forced.announcement()
         # NODEINFO is the state at this place of the total order, not at the time when the queue has room.
-        self._to_synchronize = [self._own_nodeinfo(), self._device_nodeinfo()]
-        if forced is not None:
-            self._to_synchronize.append(forced)
-        if self.device.name:
-            self._to_synchronize.append(encode_qdevice_reg(QdeviceReg(QDEVICE_REGISTER, self.device.name)))
+        self._to_synchronize = self._state()
         self._nodelist_told = False
 
     def sync_process(self) -> bool:
@@ -403,6 +401,16 @@ class VoteQuorum:
             state = VoterState.MEMBER if alive else VoterState.DEAD
             nodes = (NodeStanding(DEVICE_NODEID, state, self._electorate.device_votes), *nodes)
         return QuorumChanged(self._electorate.quorate, nodes)
+
+    def _state(self) -> list[bytes]:
+        """What the others are told in synchronization."""
+        messages = [self._own_nodeinfo(), self._device_nodeinfo()]
+        forced = self.forced.announcement()
+        if forced is not None:
+            messages.append(forced)
+        if self.device.name:
+            messages.append(encode_qdevice_reg(QdeviceReg(QDEVICE_REGISTER, self.device.name)))
+        return messages
 
     def _own_nodeinfo(self) -> bytes:
         own = self._electorate.own
