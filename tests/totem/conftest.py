@@ -154,7 +154,10 @@ class Cluster:
                 self.now = max(self.now, at)
                 member = self.members[target]
                 if member.alive:
-                    if not member.ring.receive_plain_token(data, source, self.now):
+                    datagrams = [(data, str(source))]
+                    if not member.ring.receive_plain_token(
+                        data, source, self.now
+                    ) and not member.ring.receive_plain_messages(datagrams, 0, int, self.now):
                         member.ring.receive(decode_packet(data), self.now)
                     self.perform(member)
 

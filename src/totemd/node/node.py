@@ -204,7 +204,14 @@ class Node:
         self.now = now
         if len(datagrams) == 1 and self.pass_plain_token(*datagrams[0], now):
             return
-        for data, source in arrange(datagrams):
+        datagrams, at, node_at = arrange(datagrams), 0, self.gate.node_at
+        while at < len(datagrams):
+            taken = self.ring.receive_plain_messages(datagrams, at, node_at, now)
+            if taken:
+                at += taken
+                continue
+            data, source = datagrams[at]
+            at += 1
             try:
                 packet = self.gate.admit(data, source)
             except BadPacket as error:

@@ -1,23 +1,27 @@
 """Delivery in the agreed order, SAFE delivery, and release of what everybody has (protocol/, chapter "Ordering")."""
 
-from totemd.totem.core import Core
+from typing import Final
+
+from totemd.limits import MCAST_HEADER_SIZE
+from totemd.totem.core import Core, State
 from totemd.wire.packets import GUARANTEE_SAFE
+
+_LEFT: Final = State.LEFT
 
 
 def deliver(core: Core) -> None:
     """Hand up all that is next in order. A SAFE message, and with it all that follows, waits until two successive
     visits of the token have shown that every member has it."""
-    window = core.window
-    upper = core.upper
+    items, packet_delivered = core.window.items, core.upper.packet_delivered
     while True:
-        message = window.get(core.high_delivered + 1)
+        message = items.get(core.high_delivered + 1)
         if message is None:
             return
         if message.guarantee == GUARANTEE_SAFE and core.high_delivered >= core.safe_up_to:
             return
         core.high_delivered += 1
-        upper.packet_delivered(message.sender, message.payload)
-        if core.has_left:
+        packet_delivered(message.sender, message.raw[MCAST_HEADER_SIZE:])
+        if core.state is _LEFT:
             # That message was the order to stop.
             return
 

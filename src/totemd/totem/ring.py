@@ -5,7 +5,7 @@ strictly in that order once the input has been handled; then the driver sleeps u
 raises on account of a packet's content.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 
 from totemd.config.model import TotemParameters
@@ -16,6 +16,7 @@ from totemd.totem.api import Upper
 from totemd.totem.core import Core, Random, State
 from totemd.totem.effects import RingEffect
 from totemd.totem.plain import visit_plainly
+from totemd.totem.plain_messages import take_in_order
 from totemd.totem.stats import RingStats
 from totemd.totem.token import handle_token
 from totemd.wire.packets import (
@@ -115,6 +116,18 @@ class Ring:
         self._core.now = now
         self._handle(packet)
         self._run_loopback()
+
+    def receive_plain_messages(
+        self, datagrams: Sequence[tuple[bytes, str]], begin: int, node_at: Callable[[str], NodeId | None], now: float
+    ) -> int:
+        """Datagrams with their sources from `begin` on, as far as they are new messages of members, next in order;
+        gives how many. The first that is left has changed nothing. `node_at` gives the node of a source."""
+        core = self._core
+        core.now = now
+        taken = take_in_order(core, datagrams, begin, node_at)
+        if core.loopback:
+            self._run_loopback()
+        return taken
 
     def receive_plain_token(self, data: bytes, sender: NodeId, now: float) -> bool:
         """A datagram of the member `sender`, if it is a token that needs no more than to be passed on; False, and

@@ -13,17 +13,18 @@ from totemd.wire.packets import Mcast
 class Window:
     """Messages with numbers in (released, released + SEQUENCE_WINDOW)."""
 
-    __slots__ = ("_items", "released")
+    __slots__ = ("items", "released")
 
     def __init__(self) -> None:
-        self._items: dict[int, Mcast] = {}
+        self.items: dict[int, Mcast] = {}
+        """Who adds here makes sure of `in_range` and that the number is new."""
         self.released = 0
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.items)
 
     def __contains__(self, seq: int) -> bool:
-        return seq in self._items
+        return seq in self.items
 
     def in_range(self, seq: int) -> bool:
         """Whether `seq` may be stored."""
@@ -31,18 +32,18 @@ class Window:
 
     def get(self, seq: int) -> Mcast | None:
         """The message with number `seq`, if it is held."""
-        return self._items.get(seq)
+        return self.items.get(seq)
 
     def add(self, seq: int, message: Mcast) -> bool:
         """Store a message; False if it is out of range or already there."""
-        if seq in self._items or not self.released < seq < self.released + SEQUENCE_WINDOW:
+        if seq in self.items or not self.released < seq < self.released + SEQUENCE_WINDOW:
             return False
-        self._items[seq] = message
+        self.items[seq] = message
         return True
 
     def contiguous_from(self, seq: int) -> int:
         """The highest number reached from `seq` (which counts as held) without a hole."""
-        items = self._items
+        items = self.items
         seq += 1
         while seq in items:
             seq += 1
@@ -50,7 +51,7 @@ class Window:
 
     def missing(self, above: int, up_to: int) -> Iterator[int]:
         """Numbers in (above, up_to] that are not held, as far as the window reaches."""
-        items = self._items
+        items = self.items
         for seq in range(above + 1, min(up_to, self.released + SEQUENCE_WINDOW - 1) + 1):
             if seq not in items:
                 yield seq
@@ -58,7 +59,7 @@ class Window:
     def held(self, above: int, up_to: int) -> Iterator[tuple[int, Mcast]]:
         """Held messages with numbers in (above, up_to], ascending."""
         for seq in range(max(above, self.released) + 1, min(up_to, self.released + SEQUENCE_WINDOW - 1) + 1):
-            message = self._items.get(seq)
+            message = self.items.get(seq)
             if message is not None:
                 yield seq, message
 
@@ -67,11 +68,11 @@ class Window:
         moved = up_to - self.released
         if moved <= 0:
             return 0
-        if moved > len(self._items):
-            for seq in [seq for seq in self._items if seq <= up_to]:
-                del self._items[seq]
+        if moved > len(self.items):
+            for seq in [seq for seq in self.items if seq <= up_to]:
+                del self.items[seq]
         else:
             for seq in range(self.released + 1, up_to + 1):
-                self._items.pop(seq, None)
+                self.items.pop(seq, None)
         self.released = up_to
         return moved

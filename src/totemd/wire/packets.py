@@ -261,6 +261,18 @@ def pack_plain_token(*fields: int) -> bytes:
     return _TOKEN.pack(MAGIC, VERSION, 0, 0, *fields, 0)
 
 
+PLAIN_MCAST_HEAD: Final = bytes((0x70, 0xC0, VERSION, PacketType.MCAST, ORDINARY))
+"""How every message begins that is not a recovered one."""
+
+_MCAST_FIELDS: Final = Struct("<5xI4xIIiIQ4xi")
+
+
+def unpack_plain_mcast(data: bytes) -> tuple[NodeId, NodeId, int, int, NodeId, int, int]:
+    """Of a message of MCAST_HEADER_SIZE at least: sender, originator, seq, its number at the originator, the ring's rep
+    and seq, guarantee."""
+    return _MCAST_FIELDS.unpack_from(data)
+
+
 def _decode_mcast(data: bytes) -> Mcast:
     if len(data) < MCAST_HEADER_SIZE:
         raise BadPacket("mcast truncated", f"{len(data)} bytes")
