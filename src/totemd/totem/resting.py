@@ -16,6 +16,11 @@ from totemd.wire.packets import DIRECT_LAP, PLAIN_TOKEN_SIZE, Lap, pack_plain_to
 QUIET_S: Final = 0.005
 """How long messages that no rotation has shown may wait for more of them."""
 
+QUIET_MEMBERS: Final = 16
+QUIET_PER_MEMBER_S: Final = 0.003
+"""With more members they wait that much longer for each: a rotation then takes as long as QUIET_S, and one behind every
+message would leave no processor to the messages."""
+
 RESTING_SEQ_MAX: Final = 0x70000000 - 2 * SEQUENCE_WINDOW
 """Near the end of the numbers the token only rotates: a visit then renews the ring."""
 
@@ -168,5 +173,6 @@ def _made_anew(core: Core) -> bytes:
 def set_rest_timer(core: Core) -> None:
     """When the token has to rotate at the latest."""
     direct = core.direct
-    quiet_end = inf if direct.seq == direct.base else core.now + QUIET_S
+    quiet_s = max(QUIET_S, QUIET_PER_MEMBER_S * (len(core.memb) - QUIET_MEMBERS))
+    quiet_end = inf if direct.seq == direct.base else core.now + quiet_s
     core.hold_deadline = min(direct.rest_end, quiet_end)
