@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from totemd.errors import Code, ServiceError
 from totemd.services.quorum import QuorumNotification
+from totemd.wire.votequorum import FUNCTION_NODEINFO, NodeInfo, encode_nodeinfo
 from voting_cluster import VotingCluster
 
 
@@ -106,3 +108,51 @@ def test_in_force_while_nodes_are_synchronized_nobody_counts_by_old_votes(
     majority = 2 * sum(after[nodeid] for nodeid in present) > sum(after.values())
     assert verdicts(cluster) == {majority}
     assert cluster.quorate() == (list(present) if majority else [])
+
+
+def test_votes_are_those_of_the_configuration_whatever_a_message_from_before_says() -> None:
+    cluster = VotingCluster(3)
+    cluster.form([1, 2, 3])
+    put_in_force(cluster, {1: 1, 2: 1, 3: 0})
+    cluster.forget_events()
+    late = encode_nodeinfo(NodeInfo(3, 1, 3, 0))
+    for node in cluster.nodes.values():
+        node.votes.receive(FUNCTION_NODEINFO, 3, late)
+        info = node.votes.get_info()
+        assert (info.expected_votes, info.total_votes) == (2, 2)
+
+
+def test_votes_that_the_configuration_gives_are_not_set_at_run_time() -> None:
+    cluster = VotingCluster(2)
+    cluster.form([1, 2])
+    put_in_force(cluster, {1: 1, 2: 1})
+    with pytest.raises(ServiceError, match="quorum_votes") as caught:
+        cluster[1].votes.set_votes(2, 0)
+    assert caught.value.code is Code.NOT_SUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("forced", "after", "expected"),
+    [
+        (6, {1: 1, 2: 3, 3: 3}, 7),
+        (6, {1: 1, 2: 1, 3: 2}, 6),
+        (3, {1: 1, 2: 1, 3: 1}, 3),
+    ],
+)
+def test_what_is_forced_gives_way_to_what_is_configured_at_once(
+    forced: int, after: dict[int, int], expected: int
+) -> None:
+    """Neither is less expected than is configured, nor does the number outlive the force."""
+    cluster = VotingCluster(3, votes={1: 1, 2: 1, 3: 3})
+    cluster.form([1, 2, 3])
+    if forced < 5:
+        cluster.form([2, 1])
+    cluster[1].votes.force_expected(forced, 600, yes=True)
+    cluster.settle()
+    put_in_force(cluster, after)
+    for node in cluster.nodes.values():
+        configured = sum(after.values())
+        assert node.votes.get_info().expected_votes == expected
+        assert (node.votes.forced.now is not None) == (expected != configured)
+        for standing in node.votes.nodes():
+            assert standing.votes == after[standing.nodeid]

@@ -244,3 +244,8 @@ class Configuration:
     def node(self, nodeid: NodeId) -> NodeEntry | None:
         """The nodelist's entry of `nodeid`, if it has one."""
         return next((node for node in self.nodes if node.nodeid == nodeid), None)
+
+    @property
+    def votes(self) -> dict[NodeId, int]:
+        """The votes of every node of the nodelist."""
+        return {node.nodeid: node.quorum_votes for node in self.nodes}

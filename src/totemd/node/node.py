@@ -135,6 +135,7 @@ class Node:
                 tracked_expected=tracked_expected_votes,
                 quorum_changed=self.quorum.provider_changed,
                 keys_changed=self._publish_runtime_keys,
+                listed=configuration.votes if configuration.cluster_id is not None and stored_changes else None,
             )
             self.services[5] = self.votequorum
         self.changes: Changes | None = None

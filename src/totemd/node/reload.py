@@ -73,9 +73,7 @@ class Reloads:
         node.ring.set_parameters(plan.configuration.totem)
         node.access.settings = plan.configuration.access
         if node.votequorum is not None:
-            listed = None
-            if node.changes is not None:
-                listed = {entry.nodeid: entry.quorum_votes for entry in plan.configuration.nodes}
+            listed = plan.configuration.votes if node.changes is not None else None
             node.votequorum.reconfigure(plan.configuration.quorum, listed)
         for change in plan.effective:
             node.log("info", "CONFIG", f"reloaded {change}")

@@ -100,8 +100,7 @@ class _Generator:
         self._extensions(calm_s)
         if self.faults.managed:
             self._changes(begin_s, calm_s)
-        else:
-            self._force(begin_s, calm_s)
+        self._force(begin_s, calm_s)
         if random.random() < 0.3:
             link = self._quick(link)
             self._trains(begin_s, calm_s)
@@ -349,12 +348,15 @@ class _Generator:
                 self._add(at_s, "pause", nodes[0], random.choice((0.2, 0.6, 1.5)) * self._unit_s)
 
     def _force(self, begin_s: float, calm_s: float) -> None:
-        """Expected votes are forced for a while, with a yes or without; drawn apart: all else stays as it was."""
+        """Expected votes are forced for a while, with a yes or without; drawn apart: all else stays as it was. Beside
+        changes of votes it is more often, and without a yes, for with one there is nothing to be held."""
         random = Random(f"force {self.seed}")
         total = sum(self.votes)
-        for _ in range(random.choice((0,) * 11 + (1, 2))):
+        managed = self.faults.managed
+        for _ in range(random.choice((0,) * (4 if managed else 11) + (1, 2))):
             at_s, nodeid = random.uniform(begin_s, calm_s + 0.2), random.randint(1, self.count)
-            self._add(at_s, "force", nodeid, random.randint(1, total + 1), random.randint(1, 3), random.randint(0, 1))
+            votes, seconds, yes = random.randint(1, total + 1), random.randint(1, 3), random.randint(0, 1)
+            self._add(at_s, "force", nodeid, votes, seconds, 0 if managed else yes)
 
     def _extensions(self, calm_s: float) -> None:
         """The direct token is used by all nodes, by none, by some, or by some for a while."""

@@ -36,7 +36,7 @@ class Franchise:
 
 def franchise(configuration: Configuration) -> Franchise:
     """The votes that a configuration gives; a quorum device's count as those of one more node."""
-    votes = {node.nodeid: node.quorum_votes for node in configuration.nodes}
+    votes = configuration.votes
     quorum = configuration.quorum
     if quorum.device_model is not None:
         votes[DEVICE_NODEID] = quorum.device_votes

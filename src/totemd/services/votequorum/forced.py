@@ -114,6 +114,13 @@ class ForcedExpectation:
         if self._until is not None and _agrees(self._owner.electorate, lowered=self._lowered):
             self._end("no fewer votes are expected than configured")
 
+    def outlives(self, configured: int) -> bool:
+        """Whether what is forced stays so when so many votes are configured."""
+        if self._until is None:
+            return False
+        expected = self._owner.electorate.own.expected_votes
+        return expected < configured if self._lowered else expected > configured
+
     def _begin(self, seconds: int, electorate: Electorate) -> None:
         expected, configured = electorate.own.expected_votes, electorate.settings.expected_votes
         self._until = self._host.now + seconds

@@ -156,15 +156,16 @@ def _stop_waiting(electorate: Electorate) -> Electorate:
     return with_own_verdict_flags(replace(electorate, waiting_for_all=False))
 
 
-def apply_listed(electorate: Electorate, settings: QuorumSettings, votes: Mapping[NodeId, int]) -> Electorate:
+def apply_listed(
+    electorate: Electorate, settings: QuorumSettings, votes: Mapping[NodeId, int], *, keeps_expected: bool
+) -> Electorate:
     """A replicated configuration, which all nodes put in force at one place in the total order: the options as
     `apply_settings` does it, and `votes` of all listed nodes and the expected votes at once, so that nobody's quorum
-    depends on whose votes are heard of first."""
-    expected_before = electorate.settings.expected_votes
+    depends on whose votes are heard of first. `keeps_expected`: those of before go on, as they are forced, say."""
     electorate = apply_settings(electorate, settings)
     for voter in electorate.voters:
-        electorate = electorate.with_voter(replace(voter, votes=votes.get(voter.nodeid, voter.votes)))
-    if settings.expected_votes != expected_before:
+        electorate = electorate.with_voter(replace(voter, votes=votes.get(voter.nodeid, 0)))
+    if not keeps_expected:
         return _expect(electorate, settings.expected_votes)
     return recalculate(electorate, allow_decrease=True)
 

@@ -98,11 +98,14 @@ class VoteQuorum:
         quorum_changed: Callable[[QuorumView], None],
         keys_changed: Callable[[], None] = lambda: None,
         tracked_expected: int | None = None,
+        listed: Mapping[NodeId, int] | None = None,
     ) -> None:
-        """`keys_changed` is called when `runtime_keys` may have."""
+        """`keys_changed` is called when `runtime_keys` may have. `listed` has the votes of all nodes if the
+        configuration is replicated: then they come from nowhere else."""
         self._host = host
         self._keys_changed = keys_changed
         self._reconfigured = False
+        self._listed = listed
         self._quorum_changed = quorum_changed
         self._electorate = recalculate(first_electorate(settings, host.nodeid, tracked_expected or 0))
         self._listeners: list[Listener] = []
@@ -176,10 +179,14 @@ class VoteQuorum:
         self.send("expected", lambda: encode_reconfigure(again))
 
     def set_votes(self, nodeid: NodeId, votes: int) -> None:
-        """Give a node (0: the quorum device) so many votes. NAME_NOT_FOUND: never seen; otherwise as `set_expected`."""
+        """Give a node (0: the quorum device) so many votes. NAME_NOT_FOUND: never seen. NOT_SUPPORTED: the
+        configuration is replicated, and gives the nodes their votes. Otherwise as `set_expected`."""
         if nodeid == DEVICE_NODEID:
             self._set_device_votes(votes)
             return
+        if self._listed is not None:
+            text = "the votes of a managed cluster's nodes are those of its configuration: change quorum_votes there"
+            raise ServiceError(Code.NOT_SUPPORTED, text)
         voter = self._electorate.voter(nodeid)
         if voter is None:
             raise ServiceError(Code.NAME_NOT_FOUND, f"node {nodeid} was never seen")
@@ -219,13 +226,8 @@ class VoteQuorum:
         with the votes of all `listed` nodes, at once: this is the same place in the order on all nodes."""
         before = self._electorate.settings
         self._reconfigured = True
-        if listed is not None and self.forced.now is None:
-            self._adopt(apply_listed(self._electorate, settings, listed))
-            if self._to_synchronize:
-                # In force before the others are told: by the votes of before they would count something of both.
-                self._to_synchronize = self._state()
-            self._keys_changed()
-            self.announce(device=True)
+        if listed is not None:
+            self._reconfigure_listed(settings, listed)
             return
         self._adopt(apply_settings(self._electorate, settings))
         self._keys_changed()
@@ -235,8 +237,20 @@ class VoteQuorum:
         if self.forced.now is not None:
             # What is forced stays so until its time is over: a node may be taken out of the list meanwhile.
             self.forced.check()
-        elif settings.expected_votes != before.expected_votes:
+        if self.forced.now is None and settings.expected_votes != before.expected_votes:
             self.send("expected", self._reconfigure_from_settings(RECONFIGURE_EXPECTED_VOTES))
+
+    def _reconfigure_listed(self, settings: QuorumSettings, listed: Mapping[NodeId, int]) -> None:
+        self._listed = listed
+        same = settings.expected_votes == self._electorate.settings.expected_votes
+        keeps_expected = same if self.forced.now is None else self.forced.outlives(settings.expected_votes)
+        self._adopt(apply_listed(self._electorate, settings, listed, keeps_expected=keeps_expected))
+        self.forced.check()
+        if self._to_synchronize:
+            # In force before the others are told: by the votes of before they would count something of both.
+            self._to_synchronize = self._state()
+        self._keys_changed()
+        self.announce(device=True)
 
     def retry_pending(self) -> bool:
         """Send the announcements that could not be queued; True if none is left. Else a timer tries again."""
@@ -340,6 +354,9 @@ class VoteQuorum:
     def _nodeinfo_delivered(self, sender: NodeId, info: NodeInfo) -> None:
         if info.nodeid not in (sender, DEVICE_NODEID):
             raise BadPacket("votequorum nodeinfo for another node", f"{info.nodeid} from node {sender}")
+        if self._listed is not None and info.nodeid != DEVICE_NODEID:
+            # It may have been queued before a configuration came into force: its votes would be those of before.
+            info = replace(info, votes=self._listed.get(info.nodeid, 0))
         self._adopt(apply_nodeinfo(self._electorate, sender, info))
 
     def _reconfigure_delivered(self, sender: NodeId, change: Reconfigure) -> None:
