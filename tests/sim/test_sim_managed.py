@@ -9,7 +9,7 @@ import pytest
 
 from totemd.sim.faults import PRESETS
 from totemd.sim.history import ChangeAnswered, End, Ended, QuorumChanged, VersionInForce
-from totemd.sim.run import Outcome, run_seed
+from totemd.sim.run import Outcome, quorum_gives_up, run_seed
 from totemd.sim.schedule import decode_schedule
 
 MANAGED = PRESETS["managed"]
@@ -82,3 +82,10 @@ def test_who_was_away_when_it_was_taken_out_disturbs_nobody() -> None:
     changes = [event for event in outcome.history if isinstance(event, QuorumChanged) and event.node == 1]
     assert not [event for event in changes if event.time > 4.0]
     assert all(event.quorate for event in changes if event.time > 1.0)
+
+
+def test_votes_that_change_beside_a_tie_breaker_are_known_to_give_up_quorum() -> None:
+    lines = ["seed 1", "nodes 2", f"totem cluster_id {'c1' * 16}", "quorum auto_tie_breaker 1", "quorum wait_for_all 1"]
+    kept = decode_schedule("\n".join([*lines, "at 1 edit 1 600 2", "calm 3"]))
+    changed = decode_schedule("\n".join([*lines, "at 1 revote 1 2 0", "calm 3"]))
+    assert (quorum_gives_up(kept), quorum_gives_up(changed)) == ("", "votes changed with auto_tie_breaker")

@@ -128,7 +128,8 @@ def quorum_gives_up(schedule: Schedule) -> str:
     `two_node` makes one vote enough, so both halves of a partition have it. `last_man_standing` and `allow_downscale`
     lower the expected votes of those who stay, which those who left do not learn. `auto_tie_breaker` alone does not
     keep a node that was cut off earlier from remembering another breaker. Expected votes other than the sum of all
-    votes, and votes other than configured, are known only where they were set, and forgotten at a restart.
+    votes, and votes other than configured, are known only where they were set, and forgotten at a restart. While votes
+    change a half that wins a tie by the old ones may be apart from a majority by the new ones.
     """
     options = [key for key, value in schedule.quorum if value == "1"]
     given_up: list[str] = [key for key in ("two_node", "last_man_standing", "allow_downscale") if key in options]
@@ -141,4 +142,6 @@ def quorum_gives_up(schedule: Schedule) -> str:
         given_up.append("expected votes forced")
     if any(action.verb == "vote" for action in schedule.actions):
         given_up.append("votes changed at run time")
+    if "auto_tie_breaker" in options and any(action.verb in ("revote", "unlist") for action in schedule.actions):
+        given_up.append("votes changed with auto_tie_breaker")
     return ", ".join(given_up)

@@ -3,12 +3,16 @@
 While a change is under way some nodes decide by the old configuration and some by the new one. If every old majority
 has a node in common with every new one, two components can never both have quorum (protocol/, chapter "Replicated
 configuration"). One vote more or less in all is always safe; larger steps mostly are not.
+
+Halves that win by a tie breaker are no majorities, and are left out: no vote could change if they counted, so no node
+could come or go. With auto_tie_breaker a change of votes keeps two halves apart only if no split meets it.
 """
 
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from totemd.config.model import Configuration, QuorumSettings
+from totemd.cluster.standing import joining_votes
+from totemd.config.model import Configuration, NodeEntry, QuorumSettings, TieBreaker
 from totemd.ids import NodeId
 from totemd.record import record
 from totemd.wire.votequorum import DEVICE_NODEID
@@ -71,6 +75,18 @@ def _most(old: Mapping[NodeId, int], new: Mapping[NodeId, int], left: int) -> in
 def problem(old: Configuration, new: Configuration, members: Collection[NodeId]) -> str | None:
     """Why the votes of `new` must not follow those of `old` in a ring of `members`; None if they may."""
     before, after = franchise(old), franchise(new)
+    total = after.total + sum(_to_come(new, node) for node in new.nodes)
+    if new.quorum.provider is not None and "quorum.expected_votes" in new.entries and new.quorum.expected_votes < total:
+        return (
+            f"quorum.expected_votes is {new.quorum.expected_votes}, fewer than the {total} votes of all: two "
+            "components could both have quorum; leave the key out: then the votes are counted"
+        )
+    if _other_tie_breaker(old.quorum, new.quorum):
+        return (
+            "changes auto_tie_breaker_node, which takes effect on each node when it is restarted: both halves "
+            "could have quorum meanwhile; switch auto_tie_breaker off, restart all nodes, and then switch it on with the "
+            "new node"
+        )
     if not overlap(before, after):
         return (
             "changes too many votes at once: nodes that still have the old configuration could have quorum beside "
@@ -84,6 +100,19 @@ def problem(old: Configuration, new: Configuration, members: Collection[NodeId])
             f"{after.present(members)} of {after.total} votes, and {needed} are needed"
         )
     return None
+
+
+def _to_come(configuration: Configuration, node: NodeEntry) -> int:
+    """How many votes more a node will have once it has been a member."""
+    wanted = joining_votes(configuration, node)
+    return 0 if wanted is None else max(0, wanted - node.quorum_votes)
+
+
+def _other_tie_breaker(old: QuorumSettings, new: QuorumSettings) -> bool:
+    """Whether nodes that run with `old` and nodes that start with `new` would let different halves win."""
+    if TieBreaker.NONE in (old.tie_breaker, new.tie_breaker):
+        return False
+    return (old.tie_breaker, old.tie_breaker_nodes) != (new.tie_breaker, new.tie_breaker_nodes)
 
 
 def can_go_back(old: Configuration, new: Configuration) -> bool:

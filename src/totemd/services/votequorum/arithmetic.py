@@ -17,7 +17,7 @@ quorate at once, whatever splits, merges, crashes and restarts happen. What each
                              believe in its own), and may find stragglers to make up a half. One split of a quorate
                              component is safe: of two equal halves one has the breaker, and a half that is short of
                              E/2 (odd E) stays inquorate if the absent could be quorate. With wait_for_all it is safe
-                             in any history, because who lost quorum waits for all
+                             in any history in which no votes change, because who lost quorum waits for all
     last_man_standing        nodes that were cut off before E was lowered (they still believe in the old E) merge
                              with later losers, which makes an old majority, also with wait_for_all. Safe as long as
                              components only shrink, and whoever was cut off returns to the quorate component
