@@ -356,7 +356,8 @@ class VoteQuorum:
             raise BadPacket("votequorum nodeinfo for another node", f"{info.nodeid} from node {sender}")
         if self._listed is not None and info.nodeid != DEVICE_NODEID:
             # It may have been queued before a configuration came into force: its votes would be those of before.
-            info = replace(info, votes=self._listed.get(info.nodeid, 0))
+            votes = self._listed.get(info.nodeid, 0)
+            info = NodeInfo(info.nodeid, votes, info.expected_votes, info.flags)
         self._adopt(apply_nodeinfo(self._electorate, sender, info))
 
     def _reconfigure_delivered(self, sender: NodeId, change: Reconfigure) -> None:
