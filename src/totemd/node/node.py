@@ -101,6 +101,8 @@ class Node:
         self.refused = False
         """Whether a service has found the send queue full since its last chance to try again."""
         self.membership: ConfigurationChanged | None = None
+        self.together: tuple[NodeId, ...] = ()
+        """Who delivers the same as this node: the members of the last configuration, transitional or regular."""
         self.membership_at = now
         self._membership_listeners: list[Listener] = []
         self.sessions: dict[Session, None] = {}
@@ -456,6 +458,7 @@ class Node:
 
     def configuration_changed(self, change: ConfigurationChanged) -> None:
         self.synchronizing = True
+        self.together = change.members
         if change.kind is ConfigurationKind.REGULAR:
             self.membership = change
             self.gate.ring_formed()

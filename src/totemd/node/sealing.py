@@ -126,9 +126,8 @@ class Sealing:
     def configure(self, configuration: Configuration) -> None:
         """Take the new nodelist, and judge by it who was admitted by the old one."""
         self._configure(configuration)
-        # In a managed cluster the members of the ring took it together; who is elsewhere has to show what it has.
-        membership = self._node.membership
-        self.seal.recheck(() if membership is None else membership.members)
+        # In a managed cluster those who are together took it together; who is elsewhere has to show what it has.
+        self.seal.recheck(self._node.together)
         self._send(None)
 
     def left(self, nodeid: NodeId) -> None:
