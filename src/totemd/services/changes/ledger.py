@@ -139,13 +139,14 @@ def load(stored: Mapping[str, bytes]) -> Ledger | None:
     if STATE_FILE not in stored:
         return Ledger(active, highest=active.version)
     ledger = Ledger.decode(stored[STATE_FILE])
-    if active.version > ledger.current.version:
-        # It ended between the two files of a commit.
+    if active.ident == ledger.active.ident:
+        return ledger
+    # It ended between the two files. The daemon starts with the text of the first, so that one is to be active.
+    if active.ident == ledger.current.ident:
+        return replace(ledger, reverted=False)
+    if active.version >= ledger.current.version:
         return ledger.committed(active)
-    if active.version < ledger.current.version and not ledger.reverted:
-        # It ended between the two files of going back.
-        return replace(ledger, previous=active, reverted=True, confirmed=False)
-    return ledger
+    return replace(ledger, previous=active, reverted=True, confirmed=False)
 
 
 @dataclass(slots=True)
