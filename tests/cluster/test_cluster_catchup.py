@@ -27,6 +27,7 @@ class Party:
         self.identity = identity
         self.known: dict[int, bytes] = {}
         self.handed: Handover | None = HANDED
+        self.enforces = True
         self.taken: list[tuple[int, Handover]] = []
         self.logged: list[str] = []
         self.machine = CatchUp(
@@ -43,9 +44,12 @@ class Party:
     def handover(self) -> Handover | None:
         return self.handed
 
-    def take(self, nodeid: int, handed: Handover) -> None:
+    def take(self, nodeid: int, handed: Handover) -> int:
         self.taken.append((nodeid, handed))
-        self.version = self.net.parties[nodeid].version
+        version = self.net.parties[nodeid].version
+        if self.enforces:
+            self.version = version
+        return version
 
     def log(self, level: str, text: str) -> None:
         self.logged.append(text)
@@ -152,11 +156,34 @@ def test_who_is_silent_is_not_asked_for_ever() -> None:
 def test_who_has_nothing_newer_says_so() -> None:
     net = Net()
     stale, member = pair(net)
-    member.version = 5
+    member.version = 4
     stale.machine.behind(2, 8, net.now)
     net.run(60)
     assert stale.taken == []
     assert net.sent == 2
+    assert stale.machine.next_deadline() == inf
+
+
+def test_who_was_refused_with_the_newest_version_lacks_its_keys_and_is_handed_them_once() -> None:
+    net = Net()
+    stale, member = pair(net)
+    member.version = stale.version
+    stale.machine.behind(2, stale.version + 1, net.now)
+    net.run(60)
+    assert stale.taken == [(2, HANDED)]
+    assert stale.machine.next_deadline() == inf
+
+
+def test_what_is_not_in_force_after_a_while_is_asked_for_again() -> None:
+    net = Net()
+    stale, _ = pair(net)
+    stale.enforces = False
+    stale.machine.behind(2, 8, net.now)
+    net.run(5)
+    assert len(stale.taken) > 1
+    stale.enforces = True
+    net.run(10)
+    assert stale.version == 8
     assert stale.machine.next_deadline() == inf
 
 

@@ -43,8 +43,9 @@ class _Node:
     def handover(self) -> Handover | None:
         return HANDED
 
-    def take(self, nodeid: NodeId, handed: Handover) -> None:
+    def take(self, nodeid: NodeId, handed: Handover) -> int:
         self.taken.append(handed)
+        return 0
 
     def log(self, level: str, text: str) -> None:
         assert text

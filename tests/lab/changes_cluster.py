@@ -58,6 +58,7 @@ class Around:
         """Why this node does not like any text."""
         self.written: list[str] = []
         self.rings_wanted = 0
+        self.keys = b"the first keys"
         self._quorate = quorate
 
     def parse(self, text: str) -> Configuration | str | None:
@@ -102,11 +103,14 @@ class Around:
     def open_box(self, change: Change) -> bytes | None:
         return change.boxes.get(self.nodeid)
 
+    def has_keys(self, key_ring: bytes) -> bool:
+        return key_ring == self.keys
+
     def accept_keys(self, key_ring: bytes) -> None:
         pass
 
     def switch_keys(self, key_ring: bytes) -> None:
-        pass
+        self.keys = key_ring
 
     def answer(self) -> bool:
         """Answer what was asked and write what is to be written; False if there was nothing."""

@@ -230,6 +230,85 @@ def test_a_node_that_was_away_takes_over_what_it_is_handed() -> None:
     assert cluster.versions() == [2, 2, 2]
 
 
+def two_versions_behind() -> tuple[ChangesCluster, list[bytes]]:
+    """Node 1 has made versions 2 and 3 alone; the records of both."""
+    cluster = ChangesCluster({1: 3, 2: 1, 3: 1})
+    cluster.ring.form({1}, {2}, {3})
+    cluster.settle()
+    records = []
+    for token in ("1500", "1600"):
+        cluster.propose(1, cluster.change(1, token=token))
+        cluster.settle()
+        cluster.wait(6)
+        records.append(cluster.service(1).record_for(0))
+    return cluster, records
+
+
+def test_keys_that_were_handed_over_are_asked_for_again_after_a_crash_before_they_were_written() -> None:
+    cluster, records = two_versions_behind()
+    cluster.service(3).catch_up(records[1], b"new keys", lambda outcome: None)
+    cluster.settle()
+    cluster.ring.form({3})
+    cluster.around[3].answer()
+    cluster.crash(3)
+    assert (cluster.service(3).current().version, cluster.around[3].keys) == (3, b"the first keys")
+    cluster.service(3).catch_up(records[1], b"new keys", lambda outcome: None)
+    cluster.settle()
+    cluster.ring.form({3})
+    cluster.settle()
+    assert cluster.around[3].keys == b"new keys"
+    before = cluster.around[3].rings_wanted
+    cluster.service(3).catch_up(records[1], b"new keys", lambda outcome: None)
+    cluster.settle()
+    assert cluster.around[3].rings_wanted == before, "it has it all"
+
+
+def test_keys_that_were_handed_over_outlast_a_record_without_keys() -> None:
+    cluster, records = two_versions_behind()
+    for nodeid, record in ((2, records[1]), (3, records[0])):
+        cluster.service(nodeid).catch_up(record, b"new keys", lambda outcome: None)
+    cluster.settle()
+    cluster.ring.form({2, 3})
+    cluster.settle()
+    assert cluster.versions(2, 3) == [3, 3]
+    assert [cluster.around[nodeid].keys for nodeid in (2, 3)] == [b"new keys"] * 2
+
+
+def test_a_node_that_a_handed_version_lacks_ends() -> None:
+    cluster = three()
+    cluster.ring.form({1, 2}, {3})
+    cluster.settle()
+    cluster.propose(1, cluster.change(1, remove_node(cluster.text, 3, 2)))
+    cluster.settle()
+    outcomes: list[Outcome] = []
+    cluster.service(3).catch_up(cluster.service(1).record_for(0), None, outcomes.append)
+    cluster.settle()
+    assert [outcome.accepted for outcome in outcomes] == [False]
+    assert "was taken out of the cluster" in cluster.node(3).host.shutdowns[0][0]
+
+
+def test_who_went_back_takes_over_what_another_one_still_has_in_force() -> None:
+    cluster = ChangesCluster({1: 1, 2: 1, 3: 1, 4: 1})
+    cluster.ring.form({1, 2, 3, 4})
+    cluster.settle()
+    cluster.propose(1, cluster.change(1, token="1500"))
+    cluster.settle()
+    cluster.ring.form({1, 2}, {3}, {4})
+    cluster.settle()
+    for _ in range(2):
+        host = cluster.node(3).host
+        host.now += 31
+        for name in list(host.timers):
+            host.fire(name)
+        cluster.settle()
+    assert cluster.versions(2, 3) == [2, 1]
+    cluster.service(3).catch_up(cluster.service(1).record_for(0), None, lambda outcome: None)
+    cluster.settle()
+    cluster.ring.form({3})
+    cluster.settle()
+    assert cluster.versions(2, 3) == [2, 2]
+
+
 def test_what_is_no_state_is_refused_at_the_start() -> None:
     cluster = three()
     around = cluster.around[1]

@@ -84,8 +84,9 @@ class Surroundings(Protocol):
     def handover(self) -> Handover | None:
         """What this node has to hand over; None: nothing that is committed."""
 
-    def take(self, nodeid: NodeId, handed: Handover) -> None:
-        """A member handed this over. Nothing but that it comes from there is checked."""
+    def take(self, nodeid: NodeId, handed: Handover) -> int:
+        """A member handed this over. Nothing but that it comes from there is checked. Gives the version in it that is
+        to be in force, 0 if there is none."""
 
     def log(self, level: str, text: str) -> None: ...
 
@@ -214,14 +215,16 @@ class CatchUp:
             self._around.log("warning", f"what node {nodeid} handed over cannot be used: {problem}")
             self._begin(now)
             return
-        self._around.take(nodeid, handed)
+        # If that is not in force after a while it is asked for again.
+        self._candidates[nodeid] = self._around.take(nodeid, handed)
 
     # Answering
 
     def parcel(self, nodeid: NodeId, nonce: bytes, version: int) -> bytes | None:
         """All that a node that has `version` is to get; None: nothing."""
         handed = self._around.handover()
-        if handed is None or self._around.version <= version:
+        # Who asks for the version that it has was told that it is stale all the same: it lacks the keys.
+        if handed is None or self._around.version < version:
             return None
         public_key = self._around.public_key(nodeid)
         if self._identity is not None and public_key is None:

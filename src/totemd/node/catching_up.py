@@ -76,7 +76,8 @@ class CatchingUp:
 
     @property
     def version(self) -> int:
-        return self._changes.active().version
+        # Not the ledger's: what was adopted is shown to nobody before it is in force.
+        return self._node.configuration.config_version
 
     def send(self, nodeid: NodeId, body: bytes) -> None:
         self._sealing.send_control(nodeid, body)
@@ -88,15 +89,16 @@ class CatchingUp:
     def handover(self) -> Handover | None:
         return Handover(self._changes.record_for(0), self._sealing.seal.keys.to_bytes())
 
-    def take(self, nodeid: NodeId, handed: Handover) -> None:
+    def take(self, nodeid: NodeId, handed: Handover) -> int:
         def done(outcome: Outcome) -> None:
             if not outcome.accepted:
                 self.log("err", f"what node {nodeid} handed over is not taken: {outcome.why}")
 
         try:
-            self._changes.catch_up(handed.record, handed.key_ring, done)
+            return self._changes.catch_up(handed.record, handed.key_ring, done)
         except BadPacket as problem:
             self.log("err", f"what node {nodeid} handed over cannot be used: {problem}")
+            return 0
 
     def log(self, level: str, text: str) -> None:
         self._node.log(level, "CHANGES", text)

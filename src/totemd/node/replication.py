@@ -87,6 +87,10 @@ class Replication:
             raise BadPacket("no box", f"none for node {self._node.nodeid}, or no identity here to open it with")
         return self._open_box(change)
 
+    def has_keys(self, key_ring: bytes) -> bool:
+        sealing, keys = self._node.sealing, self._keys(key_ring)
+        return sealing is None or keys is None or keys.sending.ident == sealing.seal.sending_key()
+
     def accept_keys(self, key_ring: bytes) -> None:
         sealing, keys = self._node.sealing, self._keys(key_ring)
         if sealing is not None and keys is not None:

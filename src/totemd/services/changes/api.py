@@ -62,6 +62,9 @@ class Surroundings(Protocol):
     def open_box(self, change: Change) -> bytes | None:
         """The key ring that comes with the change for this node, None if none does. BadPacket: it does not open."""
 
+    def has_keys(self, key_ring: bytes) -> bool:
+        """Whether this node seals with the sending key of this ring, or does not seal."""
+
     def accept_keys(self, key_ring: bytes) -> None:
         """Understand what is sealed with the keys of this ring, too."""
 

@@ -158,8 +158,7 @@ class Book:
 
     def refuse(self, change: Change, why: str, reasons: Mapping[NodeId, str]) -> HistoryEntry:
         """`change` is decided not to follow; gives its entry."""
-        kept = dict(sorted(reasons.items())[:REASONS_KEPT_MAX]) or ({0: why} if why else {})
-        kept.pop(0, None)
+        kept = dict(sorted(reasons.items())[:REASONS_KEPT_MAX])
         short = {nodeid: clipped(reason, REASON_KEPT_MAX) for nodeid, reason in kept.items()}
         entry = entry_of(change, "rejected" if reasons else "aborted", short)
         self.history.add(entry)
@@ -170,6 +169,8 @@ class Book:
         """Others know more: have what they have. It is in force after `enforce`."""
         accepted = self.ledger.accepted if ledger.current.ident == self.ledger.current.ident else None
         highest = max(self.ledger.highest, ledger.highest)
+        if ledger.current.ident == self.ledger.current.ident and self.ledger.confirmed:
+            ledger = replace(ledger, confirmed=True, reverted=False)
         self.ledger = replace(ledger, accepted=accepted, highest=highest)
         self.history.learn(entries)
         if self.history.outcome(ledger.current.ident) is None:

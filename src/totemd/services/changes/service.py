@@ -24,7 +24,8 @@ from totemd.services.changes.attempts import Attempts
 from totemd.services.changes.book import Book, Meaning
 from totemd.services.changes.checks import Checks
 from totemd.services.changes.confirmation import Confirmation
-from totemd.services.changes.ledger import decode_record, encode_record
+from totemd.services.changes.ledger import Ledger, decode_record, encode_record
+from totemd.services.changes.listed import lists_node
 from totemd.services.changes.proposals import DECIDE_S, Proposal, Proposals
 from totemd.services.changes.synchronization import Synchronization
 from totemd.totem.api import ConfigurationChanged
@@ -46,6 +47,7 @@ from totemd.wire.changes import (
 )
 
 TICK_S: Final = 0.5
+GONE: Final = "this node is not in the nodelist any more"
 _TICK: Final = "tick"
 _SAFE: Final = (Propose, Commit, Withdraw, Confirm, Revert)
 
@@ -130,25 +132,54 @@ class Changes:
         it are those of the committed change: who missed an earlier change of keys needs the keys besides."""
         return encode_record(self._book.ledger, self._book.history)
 
-    def catch_up(self, data: bytes, key_ring: bytes | None, done: OutcomeDone) -> None:
+    def catch_up(self, data: bytes, key_ring: bytes | None, done: OutcomeDone) -> int:
         """Adopt what a member handed over (`record_for`), with its keys if they are new. In force with the next ring,
-        which begins at once. BadPacket: it is no record."""
+        which begins at once; a node that it does not list ends. Gives the version that is to be in force. BadPacket: it
+        is no record."""
         record, entries = decode_record(data)
         own = self._book.ledger
         version = record.current.version
-        if version < own.current.version or (version == own.current.version and not record.confirmed):
+        same = record.current.ident == own.current.ident
+        if version < own.current.version or (version == own.current.version and not (record.confirmed or same)):
             done(Outcome(False, why=f"version {version} is not newer than {own.current.version}"))
-            return
+        elif same and not self._brings_news(record, key_ring):
+            done(Outcome(True, version))
+        else:
+            self._take_over(record, entries, key_ring, done)
+        return record.active.version
+
+    def _brings_news(self, record: Ledger, key_ring: bytes | None) -> bool:
+        """Whether a record of this node's own version is worth a new ring."""
+        own = self._book.ledger
+        if own.active.ident != self._book.in_force or (key_ring is not None and not self._around.has_keys(key_ring)):
+            return True
+        return (record.confirmed and not own.confirmed) or (own.reverted and not record.reverted)
+
+    def _take_over(
+        self, record: Ledger, entries: list[HistoryEntry], key_ring: bytes | None, done: OutcomeDone
+    ) -> None:
+        version = record.current.version
 
         def understood(meaning: Meaning) -> None:
-            if not isinstance(meaning, Configuration):
-                done(Outcome(False, why=meaning or "this node is not in the nodelist any more"))
+            if version < self._book.ledger.current.version:
+                done(Outcome(False, why="this node has a newer version by now"))
+            elif not isinstance(meaning, Configuration):
+                done(Outcome(False, why=meaning or GONE))
             else:
                 self._synchronization.hand(record, entries, key_ring)
                 self._around.form_ring(f"configuration version {version} was handed over")
                 done(Outcome(True, version, restart=bool(self._around.objections(meaning))))
 
-        self._book.understand(record.active, understood)
+        try:
+            listed = lists_node(record.active.text, self._host.nodeid)
+        except ConfigError as error:
+            done(Outcome(False, why=str(error)))
+            return
+        if listed:
+            self._book.understand(record.active, understood)
+        else:
+            done(Outcome(False, why=GONE))
+            self._book.end(record.active)
 
     def accept_keys(self) -> None:
         """Understand the keys of the change that this node has accepted, if it has: others may seal with them already.

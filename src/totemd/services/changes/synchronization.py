@@ -72,8 +72,9 @@ class Synchronization:
         self._round = _Round(ring, members)
         self.doubt = None
         if self._handed is not None:
-            (ledger, entries, self._key_ring), self._handed = self._handed, None
+            (ledger, entries, key_ring), self._handed = self._handed, None
             if ledger.current.version >= self._book.ledger.current.version:
+                self._key_ring = key_ring
                 self._book.adopt(ledger, entries)
 
     def process(self) -> bool:
@@ -145,9 +146,13 @@ class Synchronization:
             return
         self._host.log("notice", f"configuration version {target.current.version} was taken over, after {before}")
         try:
-            self._key_ring = self._around.open_box(target.current)
+            key_ring = self._around.open_box(target.current)
         except BadPacket as error:
             self._host.log("err", f"the keys of configuration version {target.current.version} cannot be read: {error}")
+            return
+        if key_ring is not None:
+            # Else the keys are those before, which this node may just have been handed.
+            self._key_ring = key_ring
 
     def _concluded(self, now: _Round) -> Conclusion:
         if now.conclusion is None:
