@@ -482,3 +482,83 @@ def test_status_imports_nothing_that_is_slow(daemon: FakeDaemon) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
     assert done.stderr == "[]\n"
     assert json.loads(done.stdout)["quorate"] is True
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("cluster", "create", "sea", "--address", "127.9.8.1", "--config", "{private}/corosync.conf"),
+        ("cluster", "separate", "--i-know", "--config", "{private}/corosync.conf", "--state-dir", "{private}/state"),
+    ],
+)
+def test_missing_rights_are_one_line(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = without_rights(tmp_path, "totemd.cli.ctl", *words)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("totemctl: ")
+    assert "ermission denied" in done.stderr
+
+
+@pytest.mark.parametrize("words", [("-t",), ()])
+def test_missing_rights_of_the_daemon_are_one_line(tmp_path: Path, words: tuple[str, ...]) -> None:
+    conf = tmp_path / "corosync.conf"
+    conf.write_text(
+        "totem {\n version: 2\n cluster_name: a\n transport: udpu\n interface {\n bindnetaddr: 127.0.0.0\n }\n}\n"
+        "nodelist {\n node {\n nodeid: 1\n ring0_addr: 127.0.0.1\n }\n}\n"
+    )
+    conf.chmod(0o644)
+    done = without_rights(
+        tmp_path, "totemd.cli.daemon", *words, "-c", str(conf), "--state-dir", "{private}/state", "--run-dir", "/run/t"
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "ermission denied; run it as root" in done.stderr
+
+
+def without_rights(tmp_path: Path, module: str, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Run it as somebody who may not even look into the directory {private}."""
+    if os.geteuid() != 0:
+        pytest.skip("who is not root cannot be somebody else")
+    private = tmp_path / "private"
+    (private / "state").mkdir(parents=True)
+    private.chmod(0o700)
+    # pytest makes two directories above that are for their owner alone.
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(path.stat().st_mode | 0o011)
+    # Imported before: somebody else may not be able to read where Python is.
+    program = f"""
+import os, sys
+import {module} as command, totemd.cli.cluster_create, totemd.cli.cluster_separate, totemd.shell.daemon, grp
+os.setgroups([])
+os.setresgid(65534, 65534, 65534)
+os.setresuid(65534, 65534, 65534)
+sys.exit(command.main(sys.argv[1:]))
+"""
+    return subprocess.run(
+        [sys.executable, "-c", program, *(word.format(private=private) for word in words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd="/",
+    )
+
+
+def test_output_that_does_not_fit_and_streams_that_are_closed(daemon: FakeDaemon) -> None:
+    command = f"{sys.executable} -m totemd.cli.ctl --socket {daemon.path}"
+    for end, status, error in (
+        ("status >/dev/full", 1, "totemctl: No space left on device\n"),
+        ("status >&-", 0, ""),
+        ("cluster join - <&-", 1, "totemctl: "),
+    ):
+        done = subprocess.run(f"{command} {end}", shell=True, capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, done.stderr[: len(error)]) == (status, error), done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_an_error_is_an_object_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ctl.main(["--json", "--socket", str(tmp_path / "none"), "cluster", "status"]) == 1
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert told["code"] == 1
+    assert err == f"totemctl: {told['error']}\n"

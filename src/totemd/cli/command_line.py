@@ -5,9 +5,13 @@
 """
 
 import argparse
+import errno
+import os
 import sys
 from collections.abc import Callable
 from typing import Final, NoReturn
+
+from totemd.errors import printable
 
 EXIT_OK: Final = 0
 EXIT_ERROR: Final = 1
@@ -30,6 +34,31 @@ class Parser(argparse.ArgumentParser):
         self.print_usage(sys.stderr)
         print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
         sys.exit(EXIT_USAGE)
+
+
+def trouble(error: OSError) -> str:
+    """What the machine refused, in one line, with the way out where the rights do not suffice."""
+    text = error.strerror or str(error)
+    if error.filename is not None:
+        text = f"{printable(str(error.filename))}: {text}"
+    return f"{text}; run it as root" if error.errno in (errno.EACCES, errno.EPERM) else text
+
+
+def replace_closed_streams() -> None:
+    """Have standard streams that our parent has closed (`>&-`) be empty ones: Python leaves None in their place."""
+    # In the order of their numbers, so that each gets its own.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - open for life
+
+
+def settle_output() -> None:
+    """Have what standard output still holds written or, if nobody takes it, go nowhere: Python would complain when it
+    flushes at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def number(least: int, what: str) -> Callable[[str], int]:

@@ -6,9 +6,9 @@ because monitoring calls `totemctl status` often.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Final
 
@@ -21,7 +21,10 @@ from totemd.cli.command_line import (
     Parser,
     common_options,
     number,
+    replace_closed_streams,
     seconds,
+    settle_output,
+    trouble,
 )
 from totemd.errors import TotemdError
 
@@ -42,6 +45,7 @@ The daemon's socket is /run/totemd/totemd.sock unless --socket or the environmen
 
 CLUSTER_EPILOG: Final = """\
 Exit status: 0 done, 1 error, 2 there is no quorum, 64 wrong usage, 130 ended with Ctrl-C.
+With --json an error is an object, too: {"error": TEXT, "code": EXIT STATUS}, besides the line on standard error.
 
 examples:
   totemctl cluster status                          the cluster, its configuration, its quorum
@@ -288,22 +292,40 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status. A user's mistake is one line on stderr, never a traceback."""
+    replace_closed_streams()
     words = sys.argv[1:] if argv is None else list(argv)
     arguments = build_parser(cluster="cluster" in words).parse_args(words)
     module, function = arguments.target.split(":")
+    # Not of the others: what follows events prints one object for each, and nothing else.
+    as_json = arguments.json and "cluster" in words
     try:
         status: int = getattr(import_module(f"totemd.cli.{module}"), function)(arguments)
         sys.stdout.flush()
         return status
     except TotemdError as error:
-        print(f"totemctl: {error}", file=sys.stderr)
-        return int(getattr(error, "exit_status", EXIT_ERROR))
+        status = int(getattr(error, "exit_status", EXIT_ERROR))
+        _tell_failure(str(error), status, as_json=as_json)
+        return status
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has seen enough; Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        settle_output()
         return EXIT_PIPE_CLOSED
+    except OSError as error:
+        _tell_failure(trouble(error), EXIT_ERROR, as_json=as_json)
+        settle_output()
+        return EXIT_ERROR
+
+
+def _tell_failure(text: str, status: int, *, as_json: bool) -> None:
+    """Why there is no result: a line on stderr, and for programs an object in the result's place."""
+    print(f"totemctl: {text}", file=sys.stderr)
+    if as_json:
+        from totemd.cli.commands_ring import print_json
+
+        with suppress(OSError):
+            print_json({"error": text, "code": status})
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from totemd import __version__
+from totemd.cli.command_line import replace_closed_streams, settle_output, trouble
 from totemd.cli.deferred import defer
 from totemd.config import Configuration, load
 from totemd.errors import ConfigError, MachineError, OperatorError
@@ -58,11 +59,18 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. Gives the exit status; a user's mistake costs one line, not a traceback."""
+    replace_closed_streams()
     try:
-        return _run(_parser().parse_args(arguments))
+        status = _run(_parser().parse_args(arguments))
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         # Before the daemon handles signals itself; then it leaves the ring cleanly.
         return EXIT_INTERRUPTED
+    except OSError as error:
+        print(f"totemd: {trouble(error)}", file=sys.stderr)
+        settle_output()
+        return EXIT_ERROR
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -292,8 +300,7 @@ def _read_uidgid_files(directory: Path) -> dict[str, str]:
 
 def _serve(configuration: Configuration, committed: "Change | None", options: argparse.Namespace) -> int:
     defer("ssl", "hmac")
-    import trio
-
+    from totemd.cli.running import run
     from totemd.shell.daemon import Daemon
     from totemd.shell.logs import Logger
 
@@ -318,7 +325,7 @@ def _serve(configuration: Configuration, committed: "Change | None", options: ar
             read_configuration=read if managed is None else lambda: read(managed.text_in_force()),
             managed=managed,
         )
-        status = trio.run(daemon.run)
+        status = run(daemon.run)
         return NEW_START if status == EXIT_ERROR and managed is not None and managed.needs_new_start else status
     except (OperatorError, MachineError) as error:
         print(f"totemd: {error}", file=sys.stderr)
