@@ -1,6 +1,10 @@
 """`totemctl cluster config ...`, `rotate-key` and `keygen` as their user meets them."""
 
+import io
+import itertools
 import json
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -452,3 +456,115 @@ def test_wrong_usage(run: Run, words: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit) as ended:
         run(*words)
     assert ended.value.code == 64
+
+
+def edited_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setenv("VISUAL", editor("t.replace('1000', '1234')"))
+
+
+class Terminal(io.StringIO):
+    """Somebody who answers so; nothing is Ctrl-D."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_no_answer_to_the_question_is_no(
+    run: Run, daemon: FakeDaemon, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    edited_here(monkeypatch, tmp_path)
+    monkeypatch.setattr("sys.stdin", Terminal(""))
+    assert run("config", "edit") == 1
+    (kept,) = tmp_path.glob("totemctl-*/corosync.conf")
+    told = capsys.readouterr().err
+    assert f"what you wrote is kept in {kept}" in told
+    assert "totemctl: not applied; " in told
+    assert asked(daemon, "config_propose") == []
+
+
+def test_the_copy_is_named_however_the_edit_ends(
+    run: Run, daemon: FakeDaemon, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def end(connection: FakeConnection, ident: int, arguments: Frame) -> object:
+        connection.close("the daemon stops")
+        return SILENCE
+
+    edited_here(monkeypatch, tmp_path)
+    daemon.handlers["config_propose"] = end
+    assert run("config", "edit", "--yes") == 1
+    (kept,) = tmp_path.glob("totemctl-*/corosync.conf")
+    assert f"what you wrote is kept in {kept}" in capsys.readouterr().err
+
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cluster_change, "_change", interrupted)
+    assert run("config", "edit", "--yes") == 130
+    told = capsys.readouterr().err
+    assert [str(path) in told for path in tmp_path.glob("totemctl-*/corosync.conf")].count(True) == 1
+
+
+def test_an_edit_for_programs_prints_one_object(
+    run: Run, daemon: FakeDaemon, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    edited_here(monkeypatch, tmp_path)
+    accept(daemon, "config_propose")
+    assert run("--json", "config", "edit", "--yes") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["accepted"] is True
+    assert "+    token: 1234" in err
+
+
+def test_a_directory_for_the_copy_that_is_not_to_be_had(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mkdtemp(prefix: str) -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.mkdtemp", mkdtemp)
+    assert run("config", "edit") == 1
+    assert capsys.readouterr().err == "totemctl: No usable temporary directory found\n"
+
+
+def process(daemon: FakeDaemon, *words: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "totemd.cli.ctl", "--socket", str(daemon.path), "cluster", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize("words", [("config", "rollback"), ("rotate-key",)])
+def test_ctrl_c_ends_a_change_quietly(daemon: FakeDaemon, words: tuple[str, ...]) -> None:
+    pending = {**SHOWN, "pending": PENDING}
+    daemon.on("config_show", pending)
+    for name in ("config_rollback", "config_rotate_key"):
+        daemon.handlers[name] = lambda connection, ident, arguments: SILENCE
+    with process(daemon, *words) as ctl_process:
+        assert ctl_process.stdout is not None
+        assert ctl_process.stderr is not None
+        assert ctl_process.stdout.readline().startswith("Version 8, prepared by")
+        ctl_process.send_signal(signal.SIGINT)
+        assert ctl_process.wait(20) == 130
+        assert ctl_process.stderr.read() == ""
+
+
+def test_progress_that_nobody_reads_any_more_is_no_traceback(daemon: FakeDaemon) -> None:
+    calls = itertools.count()
+
+    def show(connection: FakeConnection, ident: int, arguments: Frame) -> object:
+        return {**SHOWN, "pending": {**PENDING, "version": next(calls)}}
+
+    daemon.handlers["config_show"] = show
+    daemon.handlers["config_rotate_key"] = lambda connection, ident, arguments: SILENCE
+    with process(daemon, "rotate-key") as ctl_process:
+        assert ctl_process.stdout is not None
+        assert ctl_process.stderr is not None
+        ctl_process.stdout.readline()
+        ctl_process.stdout.close()
+        assert ctl_process.wait(20) == 141
+        assert ctl_process.stderr.read() == ""

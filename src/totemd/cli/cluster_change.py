@@ -8,19 +8,22 @@ import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeAlias
 
 import trio
 
+from totemd.cli import running
 from totemd.cli.cluster_config import NOT_QUORATE, REFUSED, print_refusal, read_text, shown, tell_restart
+from totemd.cli.command_line import EXIT_ERROR, EXIT_OK
 from totemd.cli.commands_ring import CommandError, connect, names_of, print_json
 from totemd.client import Client, open_client
 from totemd.client.config_records import ChangeOutcome, ChangeProgress, ConfigurationVersion
 from totemd.client.errors import TotemdClientError
 from totemd.cluster.text import difference, digest
 from totemd.config.parser import parse
-from totemd.errors import ConfigError
+from totemd.errors import ConfigError, TotemdError
 
 POLL_S: Final = 0.1
 CONFIRM_EXTRA_S: Final = 10.0
@@ -66,23 +69,36 @@ def edit(arguments: Namespace) -> int:
     directory = Path(tempfile.mkdtemp(prefix="totemctl-"))
     copy = directory / "corosync.conf"
     copy.write_text(now.text)
+    status = EXIT_ERROR
+    told = False
     try:
-        text = _edited(copy, now, arguments)
-    except CommandError as error:
-        if read_text(str(copy)) == now.text:
-            shutil.rmtree(directory)
+        status = _edit_and_change(arguments, copy, now)
+    except TotemdError as error:
+        if _is_unchanged(copy, now.text):
             raise
+        told = True
         raise CommandError(f"{error}; what you wrote is kept in {copy}") from None
+    finally:
+        # However it ended, by a refusal, a lost daemon, Ctrl-C ...
+        if status == EXIT_OK or _is_unchanged(copy, now.text):
+            shutil.rmtree(directory)
+        elif not told:
+            print(f"totemctl: what you wrote is kept in {copy}", file=sys.stderr)
+    return status
+
+
+def _edit_and_change(arguments: Namespace, copy: Path, now: ConfigurationVersion) -> int:
+    text = _edited(copy, now, arguments)
     if text is None:
-        shutil.rmtree(directory)
         return _nothing_to_do(arguments, "nothing was changed", now.version)
     what = arguments.message or "edited"
-    status = _change(arguments, lambda client: _propose(client, text, now.version, what, arguments.rollback_after))
-    if status == 0:
-        shutil.rmtree(directory)
-    else:
-        print(f"totemctl: what you wrote is kept in {copy}", file=sys.stderr)
-    return status
+    return _change(arguments, lambda client: _propose(client, text, now.version, what, arguments.rollback_after))
+
+
+def _is_unchanged(copy: Path, text: str) -> bool:
+    with suppress(CommandError):
+        return read_text(str(copy)) == text
+    return False
 
 
 async def _propose(client: Client, text: str, base: int, what: str, rollback_after_s: float) -> ChangeOutcome:
@@ -148,7 +164,10 @@ def _edited(copy: Path, now: ConfigurationVersion, arguments: Namespace) -> str 
             return None
         problem = _problem(text, copy, arguments)
         if problem is None:
-            sys.stdout.write(shown(difference(now.text, text, f"version {now.version}", "what you wrote")))
+            # With --json standard output is for one object.
+            told = sys.stderr if arguments.json else sys.stdout
+            told.write(shown(difference(now.text, text, f"version {now.version}", "what you wrote")))
+            told.flush()
             if arguments.yes or _asked("Apply this to the whole cluster? [y/N] ", default=False):
                 return text
             raise CommandError("not applied")
@@ -182,7 +201,13 @@ def _asked(question: str, *, default: bool) -> bool:
     """What the person answers; without a terminal nobody can, and it is no."""
     if not sys.stdin.isatty():
         return False
-    answer = input(question).strip().lower()
+    print(question, end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline()
+    if not answer:
+        # Ctrl-D: nobody answers any more.
+        print(file=sys.stderr)
+        return False
+    answer = answer.strip().lower()
     return default if not answer else answer.startswith("y")
 
 
@@ -191,7 +216,7 @@ def _asked(question: str, *, default: bool) -> bool:
 
 def _change(arguments: Namespace, propose: Propose) -> int:
     """Make a change, and say how it comes along. The exit status."""
-    return trio.run(_Change(arguments, propose).run)
+    return running.run(_Change(arguments, propose).run)
 
 
 class _Change:
