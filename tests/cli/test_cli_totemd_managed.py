@@ -2,14 +2,20 @@
 
 import os
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from totemd.cli.daemon import main
+from totemd.cli.daemon import main, read_configuration
 from totemd.cluster.change import Change
 from totemd.cluster.identity import Identity, new_identity
 from totemd.cluster.nodelist_text import ListedNode, new_cluster
 from totemd.cluster.text import with_version
+from totemd.config.model import Configuration
+from totemd.shell.configuration_files import committed_change
+from totemd.shell.invitations import Invitations
+from totemd.shell.join_server import Carry
+from totemd.shell.managed import Managed
 
 CLUSTER_ID = bytes(range(16))
 
@@ -97,3 +103,47 @@ def test_a_machine_that_is_not_the_node(
     assert machine.run() == 1
     assert says in capsys.readouterr().err
     assert not (machine.state / "changes" / "committed").exists()
+
+
+def test_a_damaged_state_is_told_with_the_way_out(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    machine.commit(machine.text, 4)
+    (machine.state / "changes" / "state").write_bytes(b"junk")
+    assert machine.run() == 1
+    told = capsys.readouterr().err
+    assert f"{machine.state}/changes/state is damaged" in told
+    assert f"move {machine.state}/changes away" in told
+
+
+def test_a_damaged_history_is_put_aside(machine: Machine) -> None:
+    machine.commit(machine.text, 4)
+    history = machine.state / "changes" / "history"
+    history.write_bytes(b"junk")
+    committed = committed_change(machine.state)
+    assert committed is not None
+
+    def parse(text: str) -> Configuration:
+        return read_configuration(str(machine.config), "1", ("127.9.8.1",), str(machine.key), text)
+
+    managed = Managed(file=machine.config, state_dir=machine.state, committed=committed, parse=parse)
+    assert "history" not in managed.open(parse(machine.text))
+    assert history.with_name("history.damaged~").read_bytes() == b"junk"
+    assert "history" not in managed.open(parse(machine.text)), "and again"
+
+
+@pytest.mark.parametrize("content", [b"?", b"x" * (256 * 1024 + 1), None])
+def test_tickets_that_cannot_be_read_are_void(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "tickets"
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content)
+    logged: list[str] = []
+    invitations = Invitations(
+        tmp_path,
+        where=lambda: ("127.0.0.1", 5406),
+        new_sponsor=lambda tickets: pytest.fail("nobody came"),
+        carry=cast("Carry", None),
+        log=lambda level, text: logged.append(text),
+    )
+    assert invitations.tickets.open_until(0) == 0
+    assert "all tickets are void" in logged[0]

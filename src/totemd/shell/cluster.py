@@ -17,7 +17,7 @@ import trio
 from totemd.cluster.change import Change, Kind
 from totemd.cluster.completing import Completing, Completion
 from totemd.cluster.joining import Sponsor, SponsorAction
-from totemd.cluster.nodelist_text import mark_leaving, set_votes
+from totemd.cluster.nodelist_text import check_node_name, mark_leaving, set_votes
 from totemd.cluster.probe import MAGIC, PROBE_ID_SIZE, ProbeOrder, Responder, probe_key, targets
 from totemd.cluster.removal import NodeRuns, Removal, plan_leaving, plan_removal
 from totemd.cluster.tickets import Tickets
@@ -103,6 +103,8 @@ class ClusterFront:
 
     def invite(self, ttl_s: int, node_name: str | None, votes: int, done: Done) -> None:
         async def invite() -> dict[str, object]:
+            if node_name is not None:
+                check_node_name(node_name)
             await self._check_quorum()
             ticket = await self._invitations.invite(self.configuration.cluster_name, ttl_s, node_name, votes)
             contacts = [list(contact) for contact in ticket.contacts]

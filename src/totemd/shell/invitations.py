@@ -35,7 +35,7 @@ class Invitations:
         carry: Carry,
         log: Callable[[str, str], None],
     ) -> None:
-        """`where` gives address and TCP port to listen at. MachineError if the tickets cannot be read."""
+        """`where` gives address and TCP port to listen at. Tickets that cannot be read are void, which is logged."""
         self._state_dir = state_dir
         self._where = where
         self._new_sponsor = new_sponsor
@@ -138,11 +138,9 @@ class Invitations:
 
     def _load(self) -> Tickets:
         file = self._state_dir / TICKETS_FILE
-        data = read_file(file, FILE_SIZE_MAX)
-        if data is None:
-            return Tickets()
         try:
-            return Tickets.parse(data)
-        except ValueError as error:
+            data = read_file(file, FILE_SIZE_MAX)
+            return Tickets() if data is None else Tickets.parse(data)
+        except (MachineError, ValueError) as error:
             self._log("err", f"{file} cannot be used, so all tickets are void: {error}")
             return Tickets()

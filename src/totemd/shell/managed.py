@@ -7,6 +7,7 @@ clusters alone.
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 import trio
 
@@ -14,16 +15,20 @@ from totemd.cluster.boxes import open_box
 from totemd.cluster.change import Change, box_context
 from totemd.cluster.identity import Identity
 from totemd.config.model import Configuration
-from totemd.errors import BadPacket, OperatorError
+from totemd.errors import BadPacket, MachineError, OperatorError
 from totemd.node import Node
 from totemd.node.catching_up import CatchingUp
+from totemd.services.changes.ledger import HISTORY_FILE, STATE_FILE, decode_entries, encode_entries, load
 from totemd.shell.cluster import ClusterFront
-from totemd.shell.configuration_files import ConfigurationFiles, committed_change
+from totemd.shell.configuration_files import CHANGES_DIRECTORY, ConfigurationFiles, committed_change
 from totemd.shell.configuration_front import ConfigurationFront
 from totemd.shell.configuration_keeper import ConfigurationEffect, ConfigurationKeeper, ParseText
 from totemd.shell.logs import Logger
 from totemd.shell.node_files import load_identity
 from totemd.shell.proposing import Proposer
+
+DAMAGED_SUFFIX: Final = ".damaged~"
+"""Behind the name of a record that cannot be read and is kept for people; no record has such a name."""
 
 
 class Managed:
@@ -37,6 +42,7 @@ class Managed:
         self._committed = committed
         self._parse = parse
         self._keeper: ConfigurationKeeper | None = None
+        self._doubts: list[str] = []
         self._early: list[ConfigurationEffect] = []
         """Effects of a node that is being made."""
 
@@ -53,7 +59,31 @@ class Managed:
             file=self._file, state_dir=self._state_dir, keyfile=keyfile, committed=self._committed
         )
         self._configuration = configuration
-        return self._files.open(configuration)
+        return self._usable(self._files.open(configuration))
+
+    def _usable(self, records: dict[str, bytes]) -> Mapping[str, bytes]:
+        """The records without a history that cannot be read, for that is for people; OperatorError if what decides
+        about the configuration is damaged."""
+        directory = self._state_dir / CHANGES_DIRECTORY
+        try:
+            load(records)
+        except BadPacket as error:
+            raise OperatorError(
+                f"{directory / STATE_FILE} is damaged ({error}); move {directory} away and start again: the node then "
+                "begins with its corosync.conf, and fetches what is newer from the others"
+            ) from None
+        try:
+            decode_entries(records.get(HISTORY_FILE, encode_entries([])))
+        except BadPacket as error:
+            del records[HISTORY_FILE]
+            file = directory / HISTORY_FILE
+            kept = file.with_name(f"{file.name}{DAMAGED_SUFFIX}")
+            try:
+                file.rename(kept)
+            except OSError as failure:
+                raise MachineError(f"cannot rename {file}, which is damaged: {failure.strerror}") from failure
+            self._doubts.append(f"{file} is damaged ({error}), so the history begins anew; the file is kept as {kept}")
+        return records
 
     def open_box(self, change: Change) -> bytes | None:
         """The key ring that comes with a change for this node. BadPacket: it cannot be had."""
@@ -69,6 +99,8 @@ class Managed:
     def attach(self, node: Node, logger: Logger, changed: Callable[[], None], pump: Callable[[], None]) -> None:
         """Take a place around the node. `changed` is called when another configuration is in force."""
         assert node.changes is not None
+        for doubt in self._doubts:
+            logger.log("warning", "CONFIG", doubt)
 
         def take() -> None:
             self._configuration = node.configuration
