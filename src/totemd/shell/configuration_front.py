@@ -20,7 +20,7 @@ from totemd.services.changes.api import Outcome
 from totemd.services.changes.service import Changes
 from totemd.shell.configuration_files import FileState
 from totemd.shell.configuration_keeper import ParseText
-from totemd.shell.proposing import Proposer
+from totemd.shell.proposing import Compose, Proposer
 
 NOBODY: Final[NodeId] = 0
 """No node: a new key is for all of them."""
@@ -38,6 +38,20 @@ DRY_RUN_PAUSE_S: Final = 0.5
 
 class _TooLate(OperatorError):
     """What the change was made from is not in force any more."""
+
+
+def _made_from(base: int, text: str) -> Compose:
+    """`text`, as long as the version in force is `base`."""
+
+    def compose(current: Change) -> str:
+        if current.version != base:
+            raise _TooLate(
+                f"it was made from version {base}, and version {current.version} is in force; make it anew from "
+                "that one (totemctl cluster config show)"
+            )
+        return text
+
+    return compose
 
 
 class ConfigurationFront:
@@ -109,13 +123,7 @@ class ConfigurationFront:
         base = self._changes.current().version if base_version is None else base_version
         self._check(text)
 
-        def compose(current: Change) -> str:
-            if current.version != base:
-                raise _TooLate(
-                    f"it was made from version {base}, and version {current.version} is in force; make it anew from "
-                    "that one (totemctl cluster config show)"
-                )
-            return text
+        compose = _made_from(base, text)
 
         async def propose() -> dict[str, object]:
             later = await self._after_restart(text)
@@ -127,18 +135,20 @@ class ConfigurationFront:
         self._answer(propose, done)
 
     def roll_back(self, version: int | None, who: str, done: Done) -> None:
+        base = self._changes.current().version
         entry = self._version(self._version_before() if version is None else version)
         if entry.text is None:
             raise ServiceError(Code.NOT_EXIST, f"the text of version {entry.version} is not kept any more")
         text = entry.text
         self._check(text)
 
+        # What is committed in between (a removal, say) was not seen by the check, and would be undone.
+        compose = _made_from(base, text)
+
         async def propose() -> dict[str, object]:
             later = await self._after_restart(text)
             what = f"back to version {entry.version}"
-            return self._outcome(
-                await self._proposer.propose("rollback", lambda current: text, who=who, what=what), later
-            )
+            return self._outcome(await self._proposer.propose("rollback", compose, who=who, what=what), later)
 
         self._answer(propose, done)
 
