@@ -297,3 +297,18 @@ def test_who_proposed_a_new_key_may_have_left_by_it(disk: Disk) -> None:
     files.store("state", Ledger(change, previous=before).encode())
     disk.open()
     assert disk.sending().sending == NEW_KEYS.sending
+
+
+def test_what_was_edited_before_is_not_overwritten(disk: Disk) -> None:
+    files, _ = disk.open()
+    change = files.committed
+    assert change is not None
+    kept = []
+    for token in (1234, 2345, 2345, 3456):
+        disk.config.write_text(TEXT.replace("transport: udpu", f"transport: udpu\n    token: {token}"))
+        change = next_change(change)
+        files.store("committed", change.encode())
+        kept.append(files.write(change.text, None))
+    plain = f"{disk.config}.edited"
+    assert kept == [plain, f"{plain}.2", f"{plain}.2", f"{plain}.3"]
+    assert "token: 1234" in Path(plain).read_text()

@@ -15,6 +15,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -142,11 +143,17 @@ class ConfigurationFiles:
         kept = None
         if found != wanted:
             if found and sha256(found).digest() != self._written and digest(_text(found)) != digest(text):
-                kept = self.file.with_name(self.file.name + EDITED_SUFFIX)
+                kept = self._place_for_edited(found)
                 replace_file(kept, found, *self._mode_and_owner())
             replace_file(self.file, wanted, *self._mode_and_owner())
         self._note_written(wanted)
         return None if kept is None else str(kept)
+
+    def _place_for_edited(self, data: bytes) -> Path:
+        """Where a file edited by hand is kept: what was kept before is not overwritten by anything else."""
+        plain = self.file.with_name(self.file.name + EDITED_SUFFIX)
+        places = (plain if number == 1 else plain.with_name(f"{plain.name}.{number}") for number in count(1))
+        return next(place for place in places if _is_free(place, data))
 
     def write_keys(self, key_ring: bytes) -> None:
         """Give the key file this content. MachineError."""
@@ -264,6 +271,14 @@ class ConfigurationFiles:
         except OSError:
             return 0o644, None
         return found.st_mode & 0o777, (found.st_uid, found.st_gid)
+
+
+def _is_free(place: Path, data: bytes) -> bool:
+    """Whether nothing is lost when `data` is written there."""
+    try:
+        return read_file(place, FILE_SIZE_MAX) in (None, data)
+    except MachineError:
+        return False
 
 
 def _public_key(text: str, nodeid: NodeId) -> bytes | None:
