@@ -1,6 +1,7 @@
 """`totemctl cluster` as its user meets it: views, expected votes, waiting for quorum, names, separating."""
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fake_daemon import STATUS, FakeConnection, FakeDaemon, FakeRefusal, Frame
+from fake_daemon import SILENCE, STATUS, FakeConnection, FakeDaemon, FakeRefusal, Frame
 from totemd.cli import cluster_status, ctl
 from totemd.cli.command_line import Parser
 from totemd.client.records import decode_status
@@ -318,6 +319,32 @@ def test_wait_quorum_waits_for_a_daemon_that_starts_later_and_becomes_the_comman
         waiting.wait()
         assert waiting.stderr is not None
         waiting.stderr.close()
+
+
+def test_the_command_gets_signals_as_they_are_by_default(daemon: FakeDaemon) -> None:
+    track(daemon)
+    words = ["--socket", str(daemon.path), "cluster", "wait-quorum", "--", "grep", "SigIgn", "/proc/self/status"]
+    done = subprocess.run(
+        [sys.executable, "-m", "totemd.cli.ctl", *words], capture_output=True, text=True, check=True, timeout=60
+    )
+    ignored = int(done.stdout.split()[1], 16)
+    assert not ignored & (1 << (signal.SIGPIPE - 1) | 1 << (signal.SIGXFSZ - 1))
+
+
+def test_wait_quorum_for_programs(run: Run, daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    track(daemon)
+    assert run("--json", "wait-quorum") == 0
+    assert json.loads(capsys.readouterr().out) == {"quorate": True}
+    daemon.on("status", ALONE)
+    assert run("--json", "wait-quorum", "--timeout", "0.1", "--", "true") == 2
+    assert json.loads(capsys.readouterr().out) == {"quorate": False}
+
+
+def test_a_daemon_that_hangs_does_not_keep_who_waits_for_a_time(run: Run, daemon: FakeDaemon) -> None:
+    daemon.handlers["track"] = lambda connection, ident, arguments: SILENCE
+    begun = time.monotonic()
+    assert run("wait-quorum", "--timeout", "1") == 2
+    assert time.monotonic() - begun < 4.0
 
 
 def test_wait_quorum_does_not_wait_for_permission(

@@ -1,13 +1,16 @@
 """`totemctl cluster wait-quorum`: nothing that needs quorum starts before there is some, however long that takes."""
 
 import os
+import signal
 import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable
 from typing import Final
 
-from totemd.cli.commands_ring import NOT_QUORATE, QUORATE, CommandError, connect
+from totemd.cli.commands_ring import NOT_QUORATE, QUORATE, CommandError, print_json
+from totemd.client import blocking
+from totemd.client.blocking import ANSWER_TIMEOUT_S
 from totemd.client.errors import CannotConnect, ConnectionLost, ProtocolError, Refused
 from totemd.client.records import QuorumStatus
 
@@ -15,18 +18,26 @@ RETRY_S: Final = 0.5
 """Between two attempts to reach a daemon that does not run."""
 REMIND_S: Final = 60.0
 """So often it is said what is waited for."""
+ANSWER_MIN_S: Final = 0.5
+"""A daemon that runs may take so long for an answer, even when hardly any time is left."""
 
 
 def wait_quorum(arguments: Namespace) -> int:
     """`totemctl cluster wait-quorum [--timeout S] [-- CMD...]`."""
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     deadline = None if arguments.timeout is None else time.monotonic() + arguments.timeout
-    if not _wait(arguments, deadline):
+    quorate = _wait(arguments, deadline)
+    if arguments.json and not (quorate and command):
+        print_json({"quorate": quorate})
+    if not quorate:
         print(f"totemctl: no quorum within {arguments.timeout:g} s", file=sys.stderr)
         return NOT_QUORATE
     if not command:
         return QUORATE
     sys.stdout.flush()
+    # Python ignores both, and a program would inherit that.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     try:
         os.execvp(command[0], command)
     except OSError as error:
@@ -51,7 +62,11 @@ def _wait(arguments: Namespace, deadline: float | None) -> bool:
 
 
 def _wait_with_daemon(arguments: Namespace, deadline: float | None, say: Callable[[str], None]) -> bool:
-    with connect(arguments) as client, client.track() as tracker:
+    answer_s = min(ANSWER_TIMEOUT_S, max(ANSWER_MIN_S, _left(deadline, ANSWER_TIMEOUT_S)))
+    with (
+        blocking.connect(arguments.socket, name="totemctl", timeout_s=answer_s) as client,
+        client.track() as tracker,
+    ):
         while True:
             # What is true now: the verdict of a ring that is not synchronized may be of an earlier one.
             status = client.status()
