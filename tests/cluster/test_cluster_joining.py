@@ -7,7 +7,7 @@ import pytest
 
 from joining_world import KEYS, Conversation, Cut, Disk, World, identity, listed, loaded, new_text
 from totemd.cluster.change import Change
-from totemd.cluster.completing import Completing
+from totemd.cluster.completing import Completing, Completion, Overtaken
 from totemd.cluster.join_messages import Hello, Refused, Report, Stored
 from totemd.cluster.joining import PATIENCE_S, Fail, Finish, Joiner, Propose, Send, Sponsor
 from totemd.cluster.nodelist_text import add_node, mark_leaving, remove_node
@@ -61,6 +61,37 @@ def test_counted_once_it_is_a_member() -> None:
         assert (node.quorum_votes, joining_votes(world.configuration, node)) == (votes, wanted)
     completing.update(world.configuration, (1, 2), True, 40.0)
     assert completing.decide(40.0) is None
+
+
+def test_what_another_change_has_settled_meanwhile_is_not_settled_again() -> None:
+    """Two members may think of it at the same time; the slower one composes its change from the other one's."""
+    world = World()
+    conversation(world, world.issue(votes=2), votes=2).run()
+    joining = world.text
+    abort = Completion("abort-join", 2, "n2")
+    first, last = Completion("count", 2, "n2", 1, joins=True), Completion("count", 2, "n2", 2)
+    half = first.edit(joining, 3)
+    counted = last.edit(half, 4)
+    for due, text in (
+        (abort, half),
+        (abort, counted),
+        (first, half),
+        (first, counted),
+        (last, counted),
+        (Completion("leave", 2, "n2"), counted),
+    ):
+        with pytest.raises(Overtaken, match="node 2"):
+            due.edit(text, 5)
+    assert [node.nodeid for node in loaded(abort.edit(joining, 3)).nodes] == [1]
+
+
+def test_a_node_that_has_votes_already_keeps_its_place_however_long_it_is_away() -> None:
+    world = World()
+    conversation(world, world.issue(votes=2), votes=2).run()
+    world.text = Completion("count", 2, "n2", 1, joins=True).edit(world.text, 3)
+    completing = Completing(1)
+    completing.update(world.configuration, (1,), True, 0.0)
+    assert completing.next_deadline() == inf
 
 
 def test_a_node_without_votes_is_counted_as_one() -> None:

@@ -11,7 +11,8 @@ from totemd.config.reload import compare
 from totemd.errors import ConfigError
 from totemd.ids import NodeId
 from totemd.services.changes import Changes, Outcome
-from totemd.services.changes.majorities import franchise
+from totemd.services.changes.majorities import franchise, lacks_own_majority
+from totemd.wire.votequorum import DEVICE_NODEID
 
 
 def cluster_text(votes: dict[NodeId, int], version: int = 1, **totem: str) -> str:
@@ -46,7 +47,14 @@ class Disk:
 class Around:
     """`services.changes.Surroundings` of one node; texts are read when `answer` is called."""
 
-    def __init__(self, nodeid: NodeId, host: FakeHost, disk: Disk, quorate: Callable[[NodeId], bool]) -> None:
+    def __init__(
+        self,
+        nodeid: NodeId,
+        host: FakeHost,
+        disk: Disk,
+        quorate: Callable[[NodeId], bool],
+        members: Callable[[NodeId], tuple[NodeId, ...]],
+    ) -> None:
         self.nodeid = nodeid
         self.host = host
         self.disk = disk
@@ -60,6 +68,7 @@ class Around:
         self.rings_wanted = 0
         self.keys = b"the first keys"
         self._quorate = quorate
+        self.members = members
 
     def parse(self, text: str) -> Configuration | str | None:
         address = f"10.0.0.{self.nodeid}"
@@ -96,6 +105,13 @@ class Around:
 
     def quorate(self) -> bool:
         return self._quorate(self.nodeid)
+
+    def obstacle(self) -> str:
+        if not self.quorate():
+            return "there is no quorum"
+        if self.active.quorum.device_model is None:
+            return ""
+        return lacks_own_majority(self.active, self.members(self.nodeid))
 
     def unix_time(self) -> int:
         return 1_000_000
@@ -135,6 +151,8 @@ class ChangesCluster:
     def __init__(self, votes: dict[NodeId, int], text: str | None = None) -> None:
         self.text = cluster_text(votes) if text is None else text
         self.disks = {nodeid: Disk(self.text) for nodeid in votes}
+        self.device_votes_for: set[NodeId] = set()
+        """The nodes for which a quorum device casts its vote, if the text has one."""
         self.around: dict[NodeId, Around] = {}
         self.ring = ServiceCluster[Changes](max(votes), self._make)
         self.outcomes: dict[bytes, Outcome] = {}
@@ -144,7 +162,7 @@ class ChangesCluster:
         nodeid = host.nodeid
         disk = self.disks.setdefault(nodeid, Disk(self.text))
         disk.waiting = []
-        around = Around(nodeid, host, disk, self._quorate)
+        around = Around(nodeid, host, disk, self._quorate, lambda nodeid: tuple(self.ring.nodes[nodeid].members))
         active = Change.decode(disk.files["committed"])
         meaning = around.parse(active.text)
         assert isinstance(meaning, Configuration), meaning
@@ -156,7 +174,8 @@ class ChangesCluster:
 
     def _quorate(self, nodeid: NodeId) -> bool:
         needed = franchise(self.around[nodeid].active)
-        return needed.present(self.ring.nodes[nodeid].members) >= needed.quorum
+        device = {DEVICE_NODEID} if nodeid in self.device_votes_for else set()
+        return needed.present({*self.ring.nodes[nodeid].members, *device}) >= needed.quorum
 
     def node(self, nodeid: NodeId) -> ClusterNode[Changes]:
         return self.ring.nodes[nodeid]

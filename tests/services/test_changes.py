@@ -2,7 +2,7 @@
 
 import pytest
 
-from changes_cluster import ChangesCluster
+from changes_cluster import ChangesCluster, cluster_text
 from service_cluster import FakeHost
 from totemd.cluster.nodelist_text import remove_node, set_votes
 from totemd.errors import BadPacket
@@ -383,3 +383,23 @@ def test_without_quorum_nothing_is_committed() -> None:
     cluster.wait(12)
     assert (cluster.outcomes[ident].accepted, cluster.outcomes[ident].why) == (False, "quorum was lost")
     assert cluster.versions() == [1, 1, 1]
+
+
+def test_a_device_that_makes_quorum_decides_on_no_change() -> None:
+    device = "provider: corosync_votequorum\n    device {\n        model: net\n        votes: 1\n    }\n"
+    text = cluster_text({1: 1, 2: 1}).replace("provider: corosync_votequorum\n", device)
+    cluster = ChangesCluster({1: 1, 2: 1}, text)
+    cluster.device_votes_for = {1}
+    cluster.ring.form({1})
+    cluster.settle()
+    assert cluster.around[1].quorate()
+    refused = cluster.propose(1, cluster.change(1, token="1500"))
+    cluster.wait(12)
+    outcome = cluster.outcomes[refused]
+    assert (outcome.accepted, outcome.quorate) == (False, False)
+    assert "1 of 2 are here: the quorum device's vote does not count" in outcome.why
+    cluster.ring.form({1, 2})
+    cluster.settle()
+    made = cluster.propose(1, cluster.change(1, token="1500"))
+    cluster.settle()
+    assert cluster.outcomes[made].accepted

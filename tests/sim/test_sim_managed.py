@@ -3,14 +3,19 @@ configuration")."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
+from totemd.errors import ServiceError
+from totemd.sim.checkers import check_all
 from totemd.sim.faults import PRESETS
-from totemd.sim.history import ChangeAnswered, End, Ended, QuorumChanged, VersionInForce
-from totemd.sim.run import Outcome, quorum_gives_up, run_seed
+from totemd.sim.history import ChangeAnswered, End, Ended, Limits, QuorumChanged, VersionInForce
+from totemd.sim.run import Outcome, quorum_gives_up, run_seed, settle_bound_s
 from totemd.sim.schedule import decode_schedule
+from totemd.sim.world import World
 
 MANAGED = PRESETS["managed"]
 
@@ -89,3 +94,31 @@ def test_votes_that_change_beside_a_tie_breaker_are_known_to_give_up_quorum() ->
     kept = decode_schedule("\n".join([*lines, "at 1 edit 1 600 2", "calm 3"]))
     changed = decode_schedule("\n".join([*lines, "at 1 revote 1 2 0", "calm 3"]))
     assert (quorum_gives_up(kept), quorum_gives_up(changed)) == ("", "votes changed with auto_tie_breaker")
+
+
+def poll_device(world: World) -> None:
+    """An honest quorum device: it votes for who lives, in one ring at a time, and remembers nothing."""
+    for life in world.living:
+        assert life.node.votequorum is not None
+        device = life.node.votequorum.device
+        # It comes too early now and then: to be registered, or to know the ring.
+        with suppress(ServiceError):
+            if device.registered:
+                life.call(partial(device.poll, b"Q", True, device.ring))
+            else:
+                life.call(partial(device.register, b"Q", lambda error: None))
+    world.at(world.now + 0.02, poll_device, world)
+
+
+def test_components_that_a_device_makes_quorate_one_after_the_other_decide_on_nothing() -> None:
+    options = ["totem token 300", "totem token_coefficient 0", f"totem cluster_id {'c1' * 16}"]
+    lines = ["seed 1", "nodes 2", *options, "totem crypto_cipher none", "at 0 start 1", "at 0 start 2"]
+    lines += ["at 1.5 crash 2 1", "at 3 edit 1 600 30", "at 5 crash 1 1", "at 5.2 start 2", "at 8 edit 2 900 30"]
+    schedule = decode_schedule("\n".join([*lines, "at 10.5 start 1", "calm 13"]))
+    world = World(replace(schedule, quorum=(("device {\n  model", "net\n  votes: 1\n }"),)))
+    world.at(0.3, poll_device, world)
+    world.run(settle_s := settle_bound_s(schedule))
+    assert check_all(world.history, Limits(settle_s=settle_s)) == []
+    quorate = {event.members for event in world.history if isinstance(event, QuorumChanged) and event.quorate}
+    assert {(1,), (2,)} <= quorate
+    assert not [e for e in world.history if isinstance(e, VersionInForce) and e.version > 1 and e.time < 10.5]

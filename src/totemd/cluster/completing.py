@@ -15,14 +15,19 @@ from math import inf
 from typing import Final, Literal
 
 from totemd.cluster.joining import PATIENCE_S
-from totemd.cluster.nodelist_text import drop_node, remove_node, set_votes
+from totemd.cluster.nodelist_text import JOINING_VOTES, LEAVING, drop_node, remove_node, set_votes, setting
 from totemd.cluster.standing import is_leaving, joining_votes
 from totemd.config.model import Configuration, NodeEntry
+from totemd.errors import OperatorError
 from totemd.ids import NodeId
 from totemd.record import record
 
 RETRY_S: Final = 1.0
 """After a proposal of which nothing came yet."""
+
+
+class Overtaken(OperatorError):
+    """Nothing is left to be done: the node is wholly in or out."""
 
 
 @record
@@ -48,12 +53,23 @@ class Completion:
         return f"{label} was not seen within {PATIENCE_S} s of joining"
 
     def edit(self, text: str, version: int) -> str:
-        """The new text, of a configuration of that version; OperatorError if the node is not listed any more."""
+        """The new text, of a configuration of that version; OperatorError if the node is not listed any more, Overtaken
+        if another change has settled meanwhile what becomes of it."""
+        self._check_pending(text)
         if self.kind == "count":
             return set_votes(text, self.nodeid, self.votes, joins=self.joins)
         if self.kind == "leave":
             return remove_node(text, self.nodeid, version)
         return drop_node(text, self.nodeid)
+
+    def _check_pending(self, text: str) -> None:
+        if self.kind == "leave":
+            pending = setting(text, self.nodeid, LEAVING) == "yes"
+        else:
+            votes = int(setting(text, self.nodeid, "quorum_votes") or 1)
+            pending = setting(text, self.nodeid, JOINING_VOTES) is not None and votes == max(0, self.votes - 1)
+        if not pending:
+            raise Overtaken(f"another change has settled meanwhile what becomes of node {self.nodeid} ({self.name})")
 
 
 class Completing:
@@ -102,7 +118,9 @@ class Completing:
             if absent_since is not None:
                 self._due.append((-inf, Completion("leave", nodeid, name)))
         elif absent_since is not None:
-            self._due.append((absent_since + PATIENCE_S, Completion("abort-join", nodeid, name)))
+            # Who has votes already has been a member: it stays, and gets the others when it comes back.
+            if node.quorum_votes == 0:
+                self._due.append((absent_since + PATIENCE_S, Completion("abort-join", nodeid, name)))
         else:
             wanted = joining_votes(configuration, node) or 0
             votes = min(wanted, node.quorum_votes + 1)

@@ -185,6 +185,11 @@ def _set(file: "_File", block: "_Block", key: str, value: str) -> None:
         file.lines[block.end : block.end] = [f"{indent}{key}: {value}"]
 
 
+def setting(text: str, nodeid: NodeId, key: str) -> str | None:
+    """What `text` says for `key` of the node; None: nothing. OperatorError if there is no such node."""
+    return _File(text).node(nodeid).value(key)
+
+
 class _Block:
     """One section: indexes of the lines with its braces, and its own settings with theirs."""
 

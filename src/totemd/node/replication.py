@@ -13,7 +13,7 @@ from totemd.config.reload import compare
 from totemd.errors import BadPacket, OperatorError
 from totemd.node.effects import CheckConfiguration, StoreChange, WriteConfiguration
 from totemd.node.host import ServiceHost
-from totemd.services.changes.majorities import franchise
+from totemd.services.changes.majorities import franchise, lacks_own_majority
 from totemd.services.changes.service import Changes
 
 if TYPE_CHECKING:
@@ -76,6 +76,17 @@ class Replication:
             return node.votequorum.electorate.quorate
         needed = franchise(node.configuration)
         return node.membership is not None and needed.present(node.membership.members) >= needed.quorum
+
+    def obstacle(self) -> str:
+        if not self.quorate():
+            return "there is no quorum"
+        node, votequorum = self._node, self._node.votequorum
+        if votequorum is None or not (votequorum.device.registered or node.configuration.quorum.device_model):
+            return ""
+        forced = votequorum.forced.now
+        if forced is not None and forced.votes < forced.configured:
+            return ""  # the operator has said that the others are off
+        return lacks_own_majority(node.configuration, () if node.membership is None else node.membership.members)
 
     def unix_time(self) -> int:
         return max(0, int(self._node.now + self._node.clock_ahead_s))

@@ -15,7 +15,7 @@ from typing import Final
 import trio
 
 from totemd.cluster.change import Change, Kind
-from totemd.cluster.completing import Completing, Completion
+from totemd.cluster.completing import Completing, Completion, Overtaken
 from totemd.cluster.joining import Sponsor, SponsorAction
 from totemd.cluster.nodelist_text import check_node_name, mark_leaving, set_votes
 from totemd.cluster.probe import MAGIC, PROBE_ID_SIZE, ProbeOrder, Responder, probe_key, targets
@@ -68,6 +68,7 @@ class ClusterFront:
         self._pump = pump
         self._proposer = proposer
         self._completing = Completing(node.nodeid)
+        self._may_change = False
         self._news = trio.Event()
         self._invitations = Invitations(
             state_dir,
@@ -214,8 +215,11 @@ class ClusterFront:
 
     @property
     def quorate(self) -> bool:
-        """Whether this node's component is, or was before the ring that is forming: changes wait for that one."""
-        return self._node.quorum.get_quorate()
+        """Whether this node's component may change the configuration, or might before the ring that is forming: changes
+        wait for that one."""
+        if not self._node.sync_in_progress:
+            self._may_change = not self._changes.obstacle()
+        return self._may_change
 
     def record(self) -> bytes:
         """The committed change, for a joiner's state; without boxes, of which none is for it."""
@@ -289,6 +293,8 @@ class ClusterFront:
                 what=due.what,
                 new_key_without=due.nodeid if due.kind == "leave" else None,
             )
+        except Overtaken:
+            return
         except OperatorError as error:
             # If it is not listed any more, somebody else was faster.
             if self.configuration.node(due.nodeid) is not None:
@@ -330,7 +336,8 @@ class ClusterFront:
             while self._node.sync_in_progress:
                 await trio.sleep(0.05)
         if not self.quorate:
-            raise ServiceError(NO_QUORUM, "there is no quorum, so nothing can be changed now")
+            why = self._changes.obstacle() or "there is no quorum"
+            raise ServiceError(NO_QUORUM, f"nothing can be changed now: {why}")
 
     def _check_accepted(self, outcome: Outcome) -> None:
         if outcome.accepted:

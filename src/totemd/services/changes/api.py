@@ -56,6 +56,10 @@ class Surroundings(Protocol):
     def quorate(self) -> bool:
         """Whether this node's component has quorum."""
 
+    def obstacle(self) -> str:
+        """Why this component must not decide on changes now: it has no quorum, or has it by a quorum device only. "" if
+        it may."""
+
     def unix_time(self) -> int:
         """The time of day, seconds; for people."""
 

@@ -178,14 +178,15 @@ class Attempts:
         if attempt is None or attempt.decision_sent or self._host.nodeid != self._members[0]:
             return
         can_be_refused = attempt.change is not None and not attempt.firm
-        if len(attempt.prepared) == len(self._members) and (attempt.change is None or self._around.quorate()):
+        if len(attempt.prepared) == len(self._members) and (attempt.change is None or not self._around.obstacle()):
             attempt.decision_sent = True
             self._send(Commit(self._own_ring, attempt.number))
         elif can_be_refused and (attempt.reasons or self._host.now >= attempt.deadline):
             attempt.decision_sent = True
             missing = sorted(set(self._members) - attempt.prepared)
             late = f"not prepared within {PATIENCE_S:g} s: node {', '.join(map(str, missing))}" if missing else ""
-            why = "" if attempt.reasons else late or "quorum was lost"
+            lost = self._around.obstacle() if self._around.quorate() else "quorum was lost"
+            why = "" if attempt.reasons else late or lost
             self._send(Withdraw(self._own_ring, attempt.number, why))
 
     @property

@@ -100,7 +100,7 @@ class Confirmation:
     def rollback(self, members: tuple[NodeId, ...], version: int) -> Change | None:
         """The change that makes going back a version of its own, if it is this node's to propose it, and time."""
         ledger, now = self._book.ledger, self._host.now
-        if not self._leads(members) or not self._around.quorate() or now < self._rolled_back_at + ROLLBACK_AGAIN_S:
+        if not self._leads(members) or self._around.obstacle() or now < self._rolled_back_at + ROLLBACK_AGAIN_S:
             return None
         self._rolled_back_at = now
         before, failed = ledger.active, ledger.current

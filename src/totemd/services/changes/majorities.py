@@ -84,8 +84,8 @@ def problem(old: Configuration, new: Configuration, members: Collection[NodeId])
     if _other_tie_breaker(old.quorum, new.quorum):
         return (
             "changes auto_tie_breaker_node, which takes effect on each node when it is restarted: both halves "
-            "could have quorum meanwhile; switch auto_tie_breaker off, restart all nodes, and then switch it on with the "
-            "new node"
+            "could have quorum meanwhile; switch auto_tie_breaker off, restart all nodes, and then switch it on with "
+            "the new node"
         )
     if not overlap(before, after):
         return (
@@ -113,6 +113,20 @@ def _other_tie_breaker(old: QuorumSettings, new: QuorumSettings) -> bool:
     if TieBreaker.NONE in (old.tie_breaker, new.tie_breaker):
         return False
     return (old.tie_breaker, old.tie_breaker_nodes) != (new.tie_breaker, new.tie_breaker_nodes)
+
+
+def lacks_own_majority(configuration: Configuration, members: Collection[NodeId]) -> str:
+    """Why `members`, who have quorum, must not decide on changes: a quorum device votes for one component at a time but
+    remembers nothing, so two components one after the other might not know of each other's changes. "" if they may."""
+    votes = configuration.votes
+    total, present = sum(votes.values()), sum(votes.get(nodeid, 0) for nodeid in members)
+    if 2 * present > total:
+        return ""
+    return (
+        f"changing the configuration needs more than half of the nodes' own votes, {present} of {total} are here: the "
+        "quorum device's vote does not count for changes; if the other nodes are off for good, "
+        "totemctl cluster expected lets those that are left go on"
+    )
 
 
 def can_go_back(old: Configuration, new: Configuration) -> bool:

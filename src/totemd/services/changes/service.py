@@ -113,6 +113,10 @@ class Changes:
         """The change whose text is in force: the committed one, or the one before while this node has gone back."""
         return self._book.ledger.active
 
+    def obstacle(self) -> str:
+        """Why no change can be decided on in this component now, for people; "" if one can."""
+        return self._around.obstacle()
+
     @property
     def confirmed(self) -> bool:
         """Whether a quorate ring has worked with the committed version."""
@@ -358,7 +362,7 @@ class Changes:
             first = self._proposals.first
 
     def _leads_doubt(self, holders: tuple[NodeId, ...]) -> bool:
-        return self._host.nodeid == holders[0] and self._around.quorate()
+        return self._host.nodeid == holders[0] and not self._around.obstacle()
 
     def _turn_of(self, proposal: Proposal) -> bool:
         """Send the proposal whose turn it is, or finish it: True if the next one may be looked at."""
@@ -373,13 +377,13 @@ class Changes:
             why = f"it was made from version {change.base_version}, and {ledger.current.version} is committed now"
             self._proposals.finish(proposal, Outcome(False, why=why))
             return True
-        if doubt is not None or not ledger.confirmed or not self._around.quorate():
+        obstacle = self._around.obstacle()
+        if doubt is not None or not ledger.confirmed or obstacle:
             if now < proposal.deadline:
                 return False
-            quorate = self._around.quorate()
-            why = "the version before is not confirmed yet" if quorate else "there is no quorum"
+            why = obstacle or "the version before is not confirmed yet"
             undecided = proposal.uncertain
-            self._proposals.finish(proposal, Outcome(False, why=why, quorate=quorate, undecided=undecided))
+            self._proposals.finish(proposal, Outcome(False, why=why, quorate=not obstacle, undecided=undecided))
             return True
         fits = change.version == self._synchronization.highest + 1
         if not fits and proposal.uncertain:
