@@ -403,3 +403,14 @@ def test_a_device_that_makes_quorum_decides_on_no_change() -> None:
     made = cluster.propose(1, cluster.change(1, token="1500"))
     cluster.settle()
     assert cluster.outcomes[made].accepted
+
+
+def test_who_is_there_alone_does_not_take_itself_out() -> None:
+    """Nobody who stays would have judged the votes, and the others could never have quorum again."""
+    cluster = ChangesCluster({1: 3, 2: 1})
+    cluster.ring.form({1})
+    cluster.settle()
+    ident = cluster.propose(1, cluster.change(1, remove_node(cluster.service(1).current().text, 1, 2)))
+    cluster.settle()
+    assert "none of the nodes that are here" in cluster.outcomes[ident].reasons[1]
+    assert cluster.versions()[0] == 1

@@ -102,11 +102,15 @@ class Attempts:
     def _prepare(self, attempt: Attempt, change: Change) -> None:
         try:
             listed = lists_node(change.text, self._host.nodeid)
+            # Of those who stay at least one must be here, to ask about votes.
+            empty = not listed and not any(lists_node(change.text, nodeid) for nodeid in self._members)
         except ConfigError as error:
             self._refuse(attempt, str(error))
             return
         if listed:
             self._book.understand(change, lambda meaning: self._understood(attempt, change, meaning))
+        elif empty and not attempt.firm:
+            self._refuse(attempt, "none of the nodes that are here would be left in the nodelist")
         else:
             self._accept(attempt)
 
