@@ -568,3 +568,44 @@ def test_progress_that_nobody_reads_any_more_is_no_traceback(daemon: FakeDaemon)
         ctl_process.stdout.close()
         assert ctl_process.wait(20) == 141
         assert ctl_process.stderr.read() == ""
+
+
+def test_limits_and_lost_texts_are_the_same_for_programs(
+    run: Run, daemon: FakeDaemon, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = {
+        "version": 7,
+        "base_version": 6,
+        "kind": "edit",
+        "who": "",
+        "when": 0,
+        "what": "",
+        "outcome": "committed",
+        "reasons": [],
+        "has_text": True,
+    }
+    daemon.on("config_history", {"entries": [entry, {**entry, "version": 8}]})
+    assert run("--json", "config", "history", "--limit", "1") == 0
+    assert [found["version"] for found in json.loads(capsys.readouterr().out)["entries"]] == [8]
+    daemon.on("config_validate", {**REFUSED, "quorate": False, "reasons": [], "why": "there is no quorum"})
+    assert run("config", "validate", file) == 2
+    capsys.readouterr()
+    daemon.on("config_show", {**SHOWN, "version": 3, "text": None})
+    assert run("--json", "config", "show", "3") == 1
+    assert json.loads(capsys.readouterr().out) == {"error": "the text of version 3 is not kept any more", "code": 1}
+
+
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_half_a_key_is_not_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def fail(*_: object) -> int:
+        if call == "write":
+            return 7
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"os.{call}", fail)
+        assert ctl.main(["cluster", "keygen", str(tmp_path / "key")]) == 1
+    assert "cannot write" in capsys.readouterr().err
+    assert not (tmp_path / "key").exists()

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fake_daemon import FakeDaemon
 from totemd.cli import cluster_doctor, ctl, doctor_checks, doctor_machine
 from totemd.cli.doctor_exchange import MAGIC, SMALL_BYTES, Exchange, Peer
 from totemd.cli.doctor_machine import IFF_MULTICAST, IFF_RUNNING, IFF_UP, Interface, bridge_of, snooping
@@ -353,3 +354,56 @@ def test_two_doctors_on_loopback(tmp_path: Path) -> None:
         assert found["multicast"] == "ok", out
         assert found["mtu"] == "ok"
         assert process.returncode == 0
+
+
+def doctor_file(tmp_path: Path, port: int) -> str:
+    (tmp_path / "c").write_text(
+        f"totem {{\n version: 2\n cluster_name: a\n transport: udpu\n interface {{\n  mcastport: {port}\n }}\n}}\n"
+        "nodelist {\n node {\n nodeid: 1\n ring0_addr: 127.0.0.1\n }\n"
+        " node {\n nodeid: 2\n ring0_addr: 127.0.0.2\n }\n}\n"
+    )
+    return str(tmp_path / "c")
+
+
+def test_the_last_ports_of_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "--socket",
+        str(tmp_path / "none"),
+        "--json",
+        "cluster",
+        "doctor",
+        "--config",
+        doctor_file(tmp_path, 65530),
+    ]
+    assert ctl.main([*words, "--node", "1", "--seconds", "0.1"]) in (0, 1)
+    found = [finding["text"] for finding in json.loads(capsys.readouterr().out)["findings"]]
+    assert any("UDP 65520 (of the probes)" in text for text in found), found
+    with pytest.raises(SystemExit) as ended:
+        ctl.main([*words, "--port", "70000"])
+    assert ended.value.code == 64
+
+
+def test_a_broken_file_does_not_keep_from_examining_what_is_in_force(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = Path(doctor_file(tmp_path, 15445)).read_text()
+    (tmp_path / "c").write_text("totem {\n nonsense\n")
+    shown = {
+        "version": 7,
+        "committed_version": 7,
+        "confirmed": True,
+        "digest": "",
+        "kind": "edit",
+        "who": "",
+        "when": 0,
+    }
+    shown.update({"what": "", "text": text, "file": "", "edited": True, "problem": "", "pending": None})
+    with FakeDaemon(tmp_path / "socket") as daemon:
+        daemon.on("config_show", shown)
+        words = ["--socket", str(daemon.path), "cluster", "doctor", "--config", str(tmp_path / "c"), "--seconds", "0.1"]
+        assert ctl.main([*words, "--json"]) == 1
+        findings = json.loads(capsys.readouterr().out)["findings"]
+        assert "in force instead" in findings[0]["remedy"]
+        assert {"time-outs", "ports", "network"} <= {finding["check"] for finding in findings}
+        assert ctl.main(words) == 1
+        assert "sending and hearing probes" in capsys.readouterr().err

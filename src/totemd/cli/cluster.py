@@ -6,7 +6,7 @@ Each group of commands has a function that adds it; what the commands do is in t
 import argparse
 
 from totemd.cli import cluster_config_parsers, cluster_join_parsers
-from totemd.cli.command_line import Commands, add_file_options, number, seconds
+from totemd.cli.command_line import Commands, add_config_option, add_file_options, number, seconds
 
 _QUORUM_EXIT = "Exit status: 0 quorate, 2 not quorate, 1 error (no daemon ...), 64 wrong usage."
 
@@ -98,12 +98,14 @@ def _add_care(commands: Commands) -> None:
 Sixteen bits of the name decide: names of different clusters in one network may have the same address. With other names
 behind the first, say whether they collide; a name that this node's own configuration has is compared in any case.
 
+Exit status: 0 no two of them collide, 1 some do, or error, 64 wrong usage, 130 ended with Ctrl-C.
+
 example:
   totemctl cluster mcast-addr cluster1 cluster2""",
     )
     mcast.add_argument("name", metavar="NAME")
     mcast.add_argument("others", metavar="OTHER", nargs="*", help="names of other clusters in this network")
-    add_file_options(mcast)
+    add_config_option(mcast)
     doctor = commands.add(
         "doctor",
         "cluster_doctor:doctor",
@@ -113,13 +115,15 @@ example:
         """\
 Run it on two nodes at the same time, or while their daemons run, to have the network between them checked as well.
 
-Exit status: 0 nothing is wrong, 1 something is, 64 wrong usage.""",
+Exit status: 0 nothing is wrong, 1 something is, 64 wrong usage, 130 ended with Ctrl-C.""",
     )
     doctor.add_argument("--seconds", metavar="S", type=seconds, default=5.0, help="listen for others (default: 5)")
-    doctor.add_argument("--port", metavar="P", type=number(1, "port"), help="of the probes (default: the ring's + 10)")
+    doctor.add_argument(
+        "--port", metavar="P", type=number(2, "port", 65535), help="of the probes (default: the ring's + 10)"
+    )
     doctor.add_argument("--node", metavar="NODE", help="which nodelist entry this is, if it cannot be told")
     doctor.add_argument("--keyfile", metavar="FILE", help="the key, if the daemon has it from its option --keyfile")
-    add_file_options(doctor)
+    add_config_option(doctor)
     separate = commands.add(
         "separate",
         "cluster_separate:separate",

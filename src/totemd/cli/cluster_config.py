@@ -1,5 +1,6 @@
 """`totemctl cluster config show|diff|validate|history`, which change nothing, and `keygen`."""
 
+import errno
 import os
 import sys
 import time
@@ -26,10 +27,10 @@ def show(arguments: Namespace) -> int:
     """`config show`."""
     with connect(arguments) as client:
         found = client.config_show(arguments.version)
+    if found.text is None:
+        raise CommandError(f"the text of version {found.version} is not kept any more")
     if arguments.json:
         print_json(found)
-    elif found.text is None:
-        raise CommandError(f"the text of version {found.version} is not kept any more")
     else:
         sys.stdout.write(found.text)
         if arguments.version is None and found.edited:
@@ -74,7 +75,7 @@ def validate(arguments: Namespace) -> int:
         tell_restart(outcome)
     else:
         print_refusal(f"{path} would not do", outcome)
-    return 0 if outcome.accepted else REFUSED
+    return 0 if outcome.accepted else REFUSED if outcome.quorate else NOT_QUORATE
 
 
 def history(arguments: Namespace) -> int:
@@ -82,10 +83,12 @@ def history(arguments: Namespace) -> int:
     with connect(arguments) as client:
         entries = client.config_history()
         now = client.config_show()
+    if arguments.limit:
+        entries = entries[-arguments.limit :]
     if arguments.json:
         print_json({"version": now.version, "entries": entries})
-        return 0
-    sys.stdout.write(history_text(entries[-arguments.limit :] if arguments.limit else entries, now))
+    else:
+        sys.stdout.write(history_text(entries, now))
     return 0
 
 
@@ -108,8 +111,11 @@ def keygen(arguments: Namespace) -> int:
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.write(descriptor, os.urandom(KEY_SIZE))
-            os.fsync(descriptor)
+            _write_key(file, descriptor)
+        except OSError:
+            # Half a key is none, and would keep the next attempt from making one.
+            file.unlink(missing_ok=True)
+            raise
         finally:
             os.close(descriptor)
     except FileExistsError:
@@ -124,6 +130,18 @@ def keygen(arguments: Namespace) -> int:
     else:
         print(f"{file} has a new key of {KEY_SIZE} bytes. All nodes of the ring need the same, readable by root alone.")
     return 0
+
+
+def _write_key(file: Path, descriptor: int) -> None:
+    """A new key, durably; OSError unless all of it is there."""
+    if os.write(descriptor, os.urandom(KEY_SIZE)) != KEY_SIZE:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.fsync(descriptor)
+    directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def read_text(path: str) -> str:

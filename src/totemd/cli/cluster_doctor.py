@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 
 from totemd.cli.command_line import EXIT_ERROR, EXIT_OK
-from totemd.cli.commands_ring import connect, print_json
+from totemd.cli.commands_ring import connect, print_json, progress
 from totemd.cli.daemon import read_configuration
 from totemd.cli.doctor_checks import (
     IGMP_TIMEOUT_S,
@@ -30,6 +30,7 @@ from totemd.config.addresses import is_loopback
 from totemd.config.model import Configuration, TransportKind
 from totemd.errors import MachineError, OperatorError
 
+PORT_MAX = 65535
 CLOCK_ADVICE_S = 0.5
 CLOCK_PROBLEM_S = 10.0
 
@@ -53,9 +54,13 @@ def examine(arguments: Namespace) -> Iterator[Finding]:
     try:
         configuration = read_configuration(arguments.config, arguments.node, keyfile=arguments.keyfile)
     except (OperatorError, MachineError) as error:
-        yield problem("configuration", str(error), "totemd -t checks it; what depends on it was not checked")
-        yield from check_clock()
-        return
+        in_force = _in_force(arguments)
+        if in_force is None:
+            yield problem("configuration", str(error), "totemd -t checks it; what depends on it was not checked")
+            yield from check_clock()
+            return
+        yield problem("configuration", str(error), "totemd -t checks it; all below is about what is in force instead")
+        configuration = in_force
     status, reason = _ask_daemon(arguments)
     yield from check_configuration(configuration)
     yield from check_names(configuration)
@@ -66,6 +71,7 @@ def examine(arguments: Namespace) -> Iterator[Finding]:
     yield from check_clock()
     yield from check_daemon(configuration, status, reason)
     yield from check_ports(configuration, status)
+    progress(arguments, f"sending and hearing probes, for up to {arguments.seconds:g} s")
     yield from check_network(configuration, status, arguments.port, arguments.seconds)
 
 
@@ -75,6 +81,23 @@ def _ask_daemon(arguments: Namespace) -> tuple[Status | None, str]:
             return client.status(), ""
     except TotemdClientError as error:
         return None, str(error)
+
+
+def _in_force(arguments: Namespace) -> Configuration | None:
+    """What the daemon of a managed node works with, whatever the file says; None if it does not tell."""
+    try:
+        with connect(arguments) as client:
+            node = arguments.node or str(client.welcome.nodeid)
+            text = client.config_show().text
+        return read_configuration(arguments.config, node, keyfile=arguments.keyfile, text=text) if text else None
+    except (TotemdClientError, OperatorError, MachineError):
+        return None
+
+
+def probe_port(ring_port: int) -> int:
+    """Where probes go unless --port says it; below the ring's ports where there is none above."""
+    above = ring_port + PORT_DISTANCE
+    return above if above <= PORT_MAX else ring_port - PORT_DISTANCE
 
 
 def check_network(
@@ -92,7 +115,7 @@ def check_network(
         {nodeid: node.address for nodeid, node in others.items()},
         full_datagram_bytes(configuration),
     )
-    where = port or configuration.transport.port + PORT_DISTANCE
+    where = port or probe_port(configuration.transport.port)
     try:
         began = time.monotonic()
         refused = probe(configuration.transport, where, exchange, seconds)
@@ -112,7 +135,8 @@ def check_network(
         else:
             yield unknown(
                 "network",
-                f"{names[peer.nodeid]}: neither in the ring nor heard; no doctor runs there, or UDP {where} is closed",
+                f"{names[peer.nodeid]}: neither in the ring nor heard; no doctor runs there, or UDP {where} (of the "
+                "probes) is closed",
                 "run `totemctl cluster doctor` there at the same time",
             )
     for source, count in exchange.strangers.items():
@@ -127,7 +151,11 @@ def _check_peer(peer: Peer, name: str, *, multicast: bool, port: int) -> Iterato
     to_all_there = peer.told is not None and any(to_all for to_all, _ in peer.told)
     if peer.told is None or not peer.told:
         text = f"{name} is heard here, and does not hear this node"
-        yield problem("network", text, f"open UDP {port} there, and look at the route from here to there")
+        yield problem(
+            "network",
+            text,
+            f"open the ring's UDP ports there, and {port} for these probes; look at the route from here to there",
+        )
         return
     if multicast:
         lost = [way for way, passes in (("from", to_all_here), ("to", to_all_there)) if not passes]

@@ -15,7 +15,7 @@ from typing import Final
 
 from totemd.cli import cluster_probing
 from totemd.cli.cluster_files import UNIT, NodeFiles, default_node_name, has_unit
-from totemd.cli.commands_ring import CommandError, NoQuorumError, say
+from totemd.cli.commands_ring import CommandError, NoQuorumError, progress, say
 from totemd.client import blocking
 from totemd.client.errors import TotemdClientError
 from totemd.cluster.change import Change
@@ -80,6 +80,7 @@ def join(arguments: Namespace) -> int:
 def _finish(
     arguments: Namespace, files: NodeFiles, finish: Finish, deadline: float, name: str, cluster: str, aside: str | None
 ) -> int:
+    progress(arguments, f"waiting until the votes of node {finish.nodeid} count")
     _wait_until_counted(arguments, finish.nodeid, deadline)
     files.end_joining()
     facts = {"nodeid": finish.nodeid, "name": name, "cluster_name": cluster, "put_aside": aside}
@@ -143,6 +144,7 @@ class _Attempt:
                 votes=self._ticket.votes if self._arguments.votes is None else self._arguments.votes,
                 nodeid=self._arguments.node_id,
             )
+            progress(self._arguments, "connected to the member that gave the ticket")
             actions = joiner.connected()
             while True:
                 for action in actions:
@@ -171,8 +173,10 @@ class _Attempt:
             except OSError as error:
                 raise JoinFailed(f"the connection to the member broke: {error.strerror or error}", again=True) from None
         elif isinstance(action, Probe):
+            progress(self._arguments, "probing the members at their addresses of the ring")
             more += joiner.probed(cluster_probing.probe(action.order, address))
         elif isinstance(action, Store):
+            progress(self._arguments, f"storing what node {action.reservation.nodeid} needs")
             self._store(action)
             more += joiner.stored()
         elif isinstance(action, Finish):
@@ -261,6 +265,8 @@ def _exactly(connection: ssl.SSLSocket, size: int) -> bytes:
 
 def _start(arguments: Namespace, files: NodeFiles) -> str | None:
     """Start the daemon; or how to, where that is for somebody else. JoinFailed."""
+    if arguments.start is not None or (has_unit() and not arguments.no_start):
+        progress(arguments, "starting the daemon")
     if arguments.start is not None:
         # In a session of its own: it goes on when the terminal is gone.
         subprocess.Popen(arguments.start, shell=True, stdin=subprocess.DEVNULL, start_new_session=True)

@@ -3,7 +3,8 @@
 import argparse
 from typing import Final
 
-from totemd.cli.command_line import Commands, add_file_options, number, seconds
+from totemd.cli.command_line import Commands, add_file_options, number, seconds, time_up_to
+from totemd.limits import TICKET_TTL_MAX_S
 
 _QUORUM_EXIT: Final = "Exit status: 0 done, 1 refused or error, 2 no quorum, 64 wrong usage, 130 ended with Ctrl-C."
 
@@ -38,7 +39,9 @@ examples:
     create.add_argument("--votes", metavar="V", type=number(1, "number of votes"), default=1, help="default: 1")
     _add_address(create)
     create.add_argument("--mcast-addr", metavar="A", help="the ring's multicast address (default: from the name)")
-    create.add_argument("--mcast-port", metavar="P", type=number(2, "port"), help="the ring's UDP port (default: 5405)")
+    create.add_argument(
+        "--mcast-port", metavar="P", type=number(2, "port", 65535), help="the ring's UDP port (default: 5405)"
+    )
     create.add_argument(
         "--token-ms", metavar="M", type=number(100, "time-out"), help="how long the token may be away, in milliseconds"
     )
@@ -62,7 +65,11 @@ example:
   totemctl cluster invite --ttl 3600 --node-name ling""",
     )
     invite.add_argument(
-        "--ttl", metavar="SECONDS", type=seconds, default=600.0, help="how long it is valid (default: 600)"
+        "--ttl",
+        metavar="SECONDS",
+        type=time_up_to(TICKET_TTL_MAX_S, 1),
+        default=600.0,
+        help="how long it is valid (default: 600)",
     )
     invite.add_argument("--node-name", metavar="N", help="only a node of this name may use it")
     invite.add_argument(
@@ -86,7 +93,8 @@ Nothing of the cluster changes before this machine has been checked, and it has 
 that fails on its way costs the others nothing, and can be tried again with the same ticket.
 TICKET may be "-": it is read from standard input, so that it is seen in no list of processes.
 
-Exit status: 0 this node is a member and counts, 1 refused or error, 2 the cluster has no quorum, 64 wrong usage.
+Exit status: 0 this node is a member and counts (with --no-start, or where there is no systemd: it has its place, and
+its daemon is to be started), 1 refused or error, 2 the cluster has no quorum, 64 wrong usage, 130 ended with Ctrl-C.
 
 examples:
   totemctl cluster join totemd1-hKFj...

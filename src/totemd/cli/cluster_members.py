@@ -4,7 +4,7 @@ import time
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any, Final
 
-from totemd.cli.commands_ring import CommandError, NoQuorumError, say
+from totemd.cli.commands_ring import CommandError, NoQuorumError, progress, say
 from totemd.client import blocking
 from totemd.client.errors import Refused
 
@@ -20,11 +20,9 @@ INVITE_TIMEOUT_S: Final = 30.0
 def invite(arguments: Namespace) -> int:
     from totemd.client import requests
 
-    if arguments.ttl < 1:
-        raise CommandError("--ttl is to be at least one second")
     request = requests.cluster_invite(int(arguments.ttl), arguments.node_name, arguments.votes)
     found = _ask(arguments, request, INVITE_TIMEOUT_S)
-    until = time.strftime("%H:%M:%S", time.localtime(found["expires"]))
+    until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found["expires"]))
     address, port = found["contacts"][0]
     text = (
         f"{found['ticket']}\n\nOn the new machine, until {until}:\n  totemctl cluster join TICKET\n"
@@ -37,6 +35,8 @@ def invite(arguments: Namespace) -> int:
 def remove(arguments: Namespace) -> int:
     from totemd.client import requests
 
+    what = "ending its daemon, then taking it" if arguments.force else "taking it"
+    progress(arguments, f"{what} out of the configuration, for up to {arguments.timeout:g} s")
     found = _ask(arguments, requests.cluster_remove(arguments.node, force=arguments.force), arguments.timeout)
     text = (
         f"Node {found['nodeid']} ({found['name']}) is removed: version {found['version']} of the configuration. The "
@@ -50,7 +50,9 @@ def leave(arguments: Namespace) -> int:
     from totemd.client import requests
 
     with blocking.connect(arguments.socket, name="totemctl", timeout_s=arguments.timeout) as client:
+        progress(arguments, "giving the votes back")
         found = _call(client, requests.cluster_leave())
+        progress(arguments, "waiting for the daemon's end")
         ended = client.wait_closed(arguments.timeout) is not None
     text = (
         f"This node, {found['nodeid']} ({found['name']}), has given its votes back, and its daemon "

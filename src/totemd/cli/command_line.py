@@ -61,30 +61,38 @@ def settle_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def number(least: int, what: str) -> Callable[[str], int]:
-    """A converter for a decimal u32 from `least` up."""
+def number(least: int, what: str, most: int = 0xFFFFFFFF) -> Callable[[str], int]:
+    """A converter for a decimal number from `least` to `most`."""
 
     def convert(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
             value = -1
-        if not least <= value <= 0xFFFFFFFF:
-            raise argparse.ArgumentTypeError(f"{text!r} is no {what}: a number from {least} to 4294967295 is")
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is no {what}: a number from {least} to {most} is")
         return value
 
     return convert
 
 
-def seconds(text: str) -> float:
-    """A converter for a time of up to a day."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 86400:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: a number of seconds from 0 to 86400 is")
-    return value
+def time_up_to(most_s: int, least_s: int = 0) -> Callable[[str], float]:
+    """A converter for a time in seconds."""
+
+    def convert(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not least_s <= value <= most_s:
+            raise argparse.ArgumentTypeError(f"{text!r} is no time: a number of seconds from {least_s} to {most_s} is")
+        return value
+
+    return convert
+
+
+seconds: Final = time_up_to(86400)
+"""A converter for a time of up to a day."""
 
 
 class Commands:
@@ -129,11 +137,16 @@ def common_options(*, default: bool) -> argparse.ArgumentParser:
     return common
 
 
-def add_file_options(parser: argparse.ArgumentParser) -> None:
-    """--config and --state-dir, as `totemd` has them, for commands that read or write the node's own files."""
+def add_config_option(parser: argparse.ArgumentParser) -> None:
+    """--config, for commands that only read it."""
     parser.add_argument(
         "--config", metavar="FILE", default=DEFAULT_FILE, help=f"the node's corosync.conf (default: {DEFAULT_FILE})"
     )
+
+
+def add_file_options(parser: argparse.ArgumentParser) -> None:
+    """--config and --state-dir, as `totemd` has them, for commands that read or write the node's own files."""
+    add_config_option(parser)
     parser.add_argument(
         "--state-dir",
         metavar="DIR",

@@ -47,6 +47,12 @@ def say(arguments: Namespace, text: str, **facts: object) -> None:
         print(text, flush=True)
 
 
+def progress(arguments: Namespace, text: str) -> None:
+    """A step of something that takes long, for who waits at a terminal or reads a log; not for programs."""
+    if not arguments.json:
+        print(f"totemctl: {text} ...", file=sys.stderr, flush=True)
+
+
 def counted(number: int, noun: str) -> str:
     """`1 vote`, `2 votes`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

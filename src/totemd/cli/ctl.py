@@ -83,7 +83,8 @@ def _add_ring_commands(commands: Commands) -> None:
 "Nodes" and the table list the members of the ring at this moment; nodes that are down are not in it (`nodes --all`
 lists them). "Ring ID" changes with every change of the membership.
 
-Exit status: 0 quorate, 2 not quorate, 1 error (no daemon, no permission ...), 64 wrong usage.
+Exit status: 0 quorate, 2 not quorate, 1 error (no daemon, no permission ...), 64 wrong usage, 130 ended
+with Ctrl-C.
 With --json: cluster_name, nodeid, ring {rep, seq, id}, quorate, votes {expected, highest, total, quorum}, flags,
 members [{nodeid, name, address, votes, local}] and more.
 
