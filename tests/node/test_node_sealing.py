@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from small_configuration import small_configuration
-from totemd.config.model import Configuration
+from totemd.config.model import CmapEntry, CmapType, Configuration
 from totemd.ids import NodeId
 from totemd.node import Node
 from totemd.node.effects import NodeEffect, SendNow
@@ -267,7 +267,24 @@ def test_what_has_no_seal_is_shown_to_who_wants_to_know() -> None:
 def test_every_netmtu_leaves_room(netmtu: int) -> None:
     node = Sealed(small_configuration("10.0.0.1", totem=f"{QUICK}\nnetmtu: {netmtu}"))
     assert node.node.ring.payload_size == netmtu - 90 - OVERHEAD_BYTES
-    assert node.node.netmtu_bytes == netmtu
+    assert node.node.netmtu_bytes == netmtu - OVERHEAD_BYTES
+
+
+def test_room_for_the_seal_is_left_after_a_reload_and_after_a_change_in_the_cmap_too() -> None:
+    node = Sealed(small_configuration("10.0.0.1", totem=QUICK))
+    sizes = ring_sizes(node)
+    node.node.configuration_read(small_configuration("10.0.0.1", totem=f"{QUICK}\njoin: 77"), node.now)
+    assert node.node.ring.core.parameters.join_timeout_s == 0.077
+    assert ring_sizes(node) == sizes
+    node.node.cmap.set("totem.join", CmapEntry(CmapType.U32, 66))
+    node.node.handle_timer(node.now)
+    assert node.node.ring.core.parameters.join_timeout_s == 0.066
+    assert ring_sizes(node) == sizes
+
+
+def ring_sizes(node: Sealed) -> tuple[int, int, int]:
+    core = node.node.ring.core
+    return core.payload_size, core.queue_max, node.node.netmtu_bytes
 
 
 def snapshot(node: Sealed) -> tuple[object, ...]:

@@ -16,7 +16,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from totemd import __version__
-from totemd.config.model import Configuration
+from totemd.config.model import Configuration, TotemParameters
 from totemd.errors import BadPacket
 from totemd.groups.api import QueueLevel
 from totemd.groups.layer import Groups
@@ -113,15 +113,14 @@ class Node:
         self._reloads = Reloads(self)
 
         self.sealing: Sealing | None = None
-        totem = configuration.totem
         if seal is not None:
             # Imported here: an open ring has no use for it.
             from totemd.node import sealing
 
             self.sealing = sealing.Sealing(self, seal)
-            totem = replace(totem, netmtu_bytes=totem.netmtu_bytes - self.sealing.overhead_bytes)
         upcalls = Upcalls()
-        self.ring = Ring(self.nodeid, totem, stored_ring_seq, upcalls, random, emit)
+        parameters = self.ring_parameters(configuration.totem)
+        self.ring = Ring(self.nodeid, parameters, stored_ring_seq, upcalls, random, emit)
         self.groups = Groups(self.ring, self, self.ring.payload_size)
         upcalls.connect(self.groups)
         self.cmap = Cmap(ServiceHost(self, "CMAP"), self.address_of)
@@ -380,8 +379,14 @@ class Node:
 
     @property
     def netmtu_bytes(self) -> int:
-        """Of the ring in force."""
-        return self.configuration.totem.netmtu_bytes
+        """What a packet of the ring may have: less than the file's netmtu if it is sealed."""
+        return self.ring.core.parameters.netmtu_bytes
+
+    def ring_parameters(self, totem: TotemParameters) -> TotemParameters:
+        """What the file says, as the ring is to have it: the seal needs some room in each datagram."""
+        if self.sealing is None:
+            return totem
+        return replace(totem, netmtu_bytes=totem.netmtu_bytes - self.sealing.overhead_bytes)
 
     @property
     def sync_in_progress(self) -> bool:

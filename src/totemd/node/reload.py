@@ -70,7 +70,7 @@ class Reloads:
         node.gate.configure(plan.configuration, () if node.membership is None else node.membership.members)
         if node.sealing is not None:
             node.sealing.configure(plan.configuration)
-        node.ring.set_parameters(plan.configuration.totem)
+        node.ring.set_parameters(node.ring_parameters(plan.configuration.totem))
         node.access.settings = plan.configuration.access
         if node.votequorum is not None:
             listed = plan.configuration.votes if node.changes is not None else None

@@ -85,7 +85,7 @@ class LiveSettings:
             direct_token=before.direct_token,
         )
         node.configuration = replace(node.configuration, totem=after)
-        node.ring.set_parameters(after)
+        node.ring.set_parameters(node.ring_parameters(after))
         for key, value in values.items():
             if node.cmap.find(f"runtime.config.totem.{key}") is not None:
                 node.cmap.publish(f"runtime.config.totem.{key}", CmapEntry(CmapType.U32, value))
