@@ -351,7 +351,15 @@ def test_history(
         "has_text": True,
     }
     second = {**first, "version": 8, "outcome": "rejected", "reasons": REASONS, "what": "bad\x07", "who": ""}
-    daemon.on("config_history", {"entries": [first, second]})
+    third = {
+        **first,
+        "version": 9,
+        "outcome": "aborted",
+        "why": "not prepared within 10 s: node 3",
+        "what": "x",
+        "who": "",
+    }
+    daemon.on("config_history", {"entries": [first, second, third]})
     assert run("config", "history") == 0
     assert capsys.readouterr().out == (
         "Version  When                 Kind        Outcome      What\n"
@@ -359,12 +367,14 @@ def test_history(
         "      8  2027-01-15 08:00:00  edit        rejected     bad\\x07\n"
         "         n2: \\x1b[31mno such address\n"
         "         node 4: no\n"
+        "      9  2027-01-15 08:00:00  edit        aborted      x\n"
+        "         not prepared within 10 s: node 3\n"
         "* in force\n"
     )
-    assert run("config", "history", "--limit", "1") == 0
+    assert run("config", "history", "--limit", "2") == 0
     assert "longer timeout" not in capsys.readouterr().out
     assert run("--json", "config", "history") == 0
-    assert [entry["version"] for entry in json.loads(capsys.readouterr().out)["entries"]] == [7, 8]
+    assert [entry["version"] for entry in json.loads(capsys.readouterr().out)["entries"]] == [7, 8, 9]
 
 
 def editor(expression: str) -> str:

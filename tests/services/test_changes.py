@@ -6,7 +6,10 @@ from changes_cluster import ChangesCluster, cluster_text
 from service_cluster import FakeHost
 from totemd.cluster.nodelist_text import remove_node, set_votes
 from totemd.errors import BadPacket
+from totemd.ids import RingId
 from totemd.services.changes import Changes, Outcome
+from totemd.services.changes.book import UNDER_WAY_MAX, Book
+from totemd.wire.changes import VERSION_LIMIT, ChangesFunction, State, decode_changes, encode_changes
 
 
 def three() -> ChangesCluster:
@@ -87,6 +90,7 @@ def test_r12_while_a_member_is_stalled_for_any_time_no_two_members_have_differen
     cluster.wait(1)
     assert not cluster.outcomes[ident].accepted
     assert "node 2" in cluster.outcomes[ident].why
+    assert [cluster.service(nodeid).history()[-1].why for nodeid in (1, 2, 3)] == [cluster.outcomes[ident].why] * 3
     assert cluster.versions() == [1, 1, 1]
     ident = cluster.propose(1, cluster.change(1, token="1500"))
     cluster.settle()
@@ -307,6 +311,33 @@ def test_who_went_back_takes_over_what_another_one_still_has_in_force() -> None:
     cluster.ring.form({3})
     cluster.settle()
     assert cluster.versions(2, 3) == [2, 2]
+
+
+def test_when_the_texts_that_were_too_many_are_checked_others_are_again() -> None:
+    cluster = three()
+    around = cluster.around[1]
+    book = Book(cluster.node(1).host, around, cluster.disks[1].files, around.active)
+    answers: list[object] = []
+    idents = [number.to_bytes(16, "big") for number in range(UNDER_WAY_MAX + 3)]
+    for ident in idents:
+        book.examine(ident, cluster.text, answers.append)
+    assert len(answers) == 3
+    for ident, _ in around.questions[-UNDER_WAY_MAX:]:
+        book.configuration_checked(ident, "no")
+    assert len(answers) == 3 + UNDER_WAY_MAX
+    around.questions.clear()
+    for ident in idents[:UNDER_WAY_MAX]:
+        book.examine(ident, cluster.text, answers.append)
+    assert len(around.questions) == UNDER_WAY_MAX
+
+
+def test_a_version_after_which_there_is_no_other_is_nobodys() -> None:
+    for fields in ((VERSION_LIMIT, 1, 1), (1, VERSION_LIMIT, 1), (1, 1, VERSION_LIMIT)):
+        version, highest, accepted = fields
+        ring = RingId(1, 4)
+        state = State(ring, version, bytes(16), bytes(16), 0, highest, 8, 1, accepted, bytes(16), (1,))
+        with pytest.raises(BadPacket, match="absurd version"):
+            decode_changes(ChangesFunction.STATE, encode_changes(state))
 
 
 def test_what_is_no_state_is_refused_at_the_start() -> None:

@@ -1,10 +1,13 @@
 """What a node finds on its disk after a crash is a state that it can go on from."""
 
+from dataclasses import replace
+
+import msgpack
 from hypothesis import given
 from hypothesis import strategies as st
 
-from totemd.cluster.change import Change
-from totemd.services.changes.ledger import Accepted, Ledger, load
+from totemd.cluster.change import Change, HistoryEntry, entry_of
+from totemd.services.changes.ledger import Accepted, History, Ledger, load
 
 CHANGES = st.builds(
     lambda version, other: Change(bytes([version, other]) * 8, "edit", version - 1, version, f"text {version} {other}"),
@@ -39,6 +42,20 @@ def test_after_a_crash_what_is_active_is_what_the_daemon_starts(before: Ledger, 
     assert found == after or written < 2
     assert Ledger.decode(found.encode()) == found
     assert load(files(found)) == found
+
+
+def test_an_entry_of_the_history_has_the_reason_that_is_no_nodes_and_reads_one_without() -> None:
+    entry = entry_of(Change(bytes(16), "edit", 1, 2, "text"), "aborted", {})
+    late = replace(entry, why="not prepared within 10 s: node 3")
+    assert HistoryEntry.decode(late.encode()) == late
+    assert HistoryEntry.decode(entry.encode()) == entry
+    assert len(msgpack.unpackb(entry.encode())) == 11, "as it was before there was such a reason"
+
+
+def test_of_what_others_remember_no_texts_are_kept() -> None:
+    history = History()
+    history.learn([entry_of(Change(bytes([n]) * 16, "edit", n, n + 1, "text"), "rejected", {3: "no"}) for n in (2, 1)])
+    assert [(entry.version, entry.text, entry.reasons) for entry in history.entries] == [(2, None, {}), (3, None, {})]
 
 
 def test_who_crashed_when_it_learned_that_what_it_had_gone_back_from_holds_has_it_in_force() -> None:

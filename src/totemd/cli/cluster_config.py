@@ -100,6 +100,7 @@ def history_text(entries: tuple[HistoryEntry, ...], now: ConfigurationVersion) -
         mark = "*" if entry.version == now.version and entry.outcome == "committed" else " "
         what = printable(entry.what) + (f" ({printable(entry.who)})" if entry.who else "")
         lines.append(f"{mark}{entry.version:>6}  {when:<19}  {entry.kind:<10}  {entry.outcome:<11}  {what}")
+        lines += [f"{'':>9}{printable(entry.why)}"] if entry.why else []
         lines += [f"{'':>9}{printable(r.name or f'node {r.nodeid}')}: {printable(r.reason)}" for r in entry.reasons]
     lines.append("* in force" if now.confirmed else "* in force, not confirmed yet")
     return "\n".join(lines) + "\n"

@@ -89,6 +89,8 @@ class HistoryEntry:
     outcome: str
     reasons: tuple[NodeReason, ...]
     has_text: bool
+    why: str = ""
+    """Why it was not made, if no node has said so."""
 
 
 def decode_version(value: object) -> ConfigurationVersion:
@@ -138,6 +140,7 @@ def _entry(fields: dict[str, Any]) -> HistoryEntry:
         outcome=_text(fields, "outcome"),
         reasons=_reasons(fields, "reasons"),
         has_text=_get(fields, "has_text", bool),
+        why=_text(fields, "why"),
     )
 
 

@@ -92,7 +92,8 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
     """What became of a change. `outcome` is a word: committed, rejected, aborted, rolled-back, superseded, reverted;
-    `reasons` are those of the nodes that refused it; `text` is kept of the latest changes only."""
+    `reasons` are those of the nodes that refused it; `text` is kept of the latest changes only; `why` is a reason that
+    is no node's own, kept where the change was refused."""
 
     ident: bytes
     kind: Kind
@@ -104,10 +105,13 @@ class HistoryEntry:
     outcome: str
     reasons: Mapping[NodeId, str] = field(default_factory=dict)
     text: str | None = None
+    why: str = ""
 
     def encode(self) -> bytes:
         """The bytes that `decode` reads."""
         fields = [_FORMAT, *_heading(self), self.outcome, dict(self.reasons), self.text]
+        if self.why:
+            fields.append(self.why)
         data: bytes = msgpack.packb(fields)
         return data
 
@@ -115,14 +119,15 @@ class HistoryEntry:
     def decode(data: bytes) -> "HistoryEntry":
         """The entry in `data`; BadPacket if there is none."""
         size_max = TEXT_MAX_BYTES + REASONS_MAX * (REASON_MAX + 16) + 16 * 1024
-        reader = _Reader(data, "history entry", 11, size_max)
+        reader = _Reader(data, "history entry", 11, size_max, more=1)
         if reader.number(1) != _FORMAT:
             raise reader.bad("an unknown format")
         ident, kind, base_version, version, who, when, what = reader.heading()
         outcome = reader.text(32)
         reasons = reader.reasons()
         text = reader.optional_text(TEXT_MAX_BYTES)
-        return HistoryEntry(ident, kind, base_version, version, who, when, what, outcome, reasons, text)
+        why = reader.text(REASON_MAX) if reader.has_more else ""
+        return HistoryEntry(ident, kind, base_version, version, who, when, what, outcome, reasons, text, why)
 
 
 def entry_of(
@@ -151,19 +156,21 @@ def _heading(source: Change | HistoryEntry) -> tuple[bytes, Kind, int, int, str,
 class _Reader:
     """Takes the fields of a list one by one and checks each."""
 
-    def __init__(self, data: bytes, name: str, count: int, size_max: int) -> None:
+    def __init__(self, data: bytes, name: str, count: int, size_max: int, more: int = 0) -> None:
+        """`more`: fields that may follow the `count` that there must be."""
         self._name = name
         if len(data) > size_max:
             raise self.bad(f"{len(data)} bytes, more than {size_max}")
         try:
             # Text and blob lengths are those of `data`; only containers can ask for more than was sent.
-            fields = msgpack.unpackb(data, strict_map_key=False, max_array_len=count, max_map_len=REASONS_MAX)
+            fields = msgpack.unpackb(data, strict_map_key=False, max_array_len=count + more, max_map_len=REASONS_MAX)
         except (ValueError, TypeError, msgpack.exceptions.ExtraData, msgpack.exceptions.UnpackException) as error:
             raise self.bad(f"no msgpack ({type(error).__name__})") from None
         except RecursionError:  # nested deeper than any of ours
             raise self.bad("nested too deeply") from None
-        if not isinstance(fields, list) or len(fields) != count:
+        if not isinstance(fields, list) or not count <= len(fields) <= count + more:
             raise self.bad("not a list of its fields")
+        self.has_more = len(fields) > count
         self._fields = iter(fields)
 
     def bad(self, text: str) -> BadPacket:

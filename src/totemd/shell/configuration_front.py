@@ -263,6 +263,7 @@ class ConfigurationFront:
             "what": entry.what,
             "outcome": entry.outcome,
             "reasons": self._reasons(entry.reasons),
+            "why": entry.why,
             "has_text": entry.text is not None,
         }
 

@@ -24,6 +24,9 @@ REASON_MAX: Final = 1024
 DATA_MAX: Final = MESSAGE_SIZE_MAX - 1024
 """Bytes of a change or a text in a message."""
 
+VERSION_LIMIT: Final = 1 << 62
+"""No honest version is near this; one that is would leave no number for the next."""
+
 FLAG_CONFIRMED: Final = 1
 FLAG_REVERTED: Final = 2
 FLAG_FIRM: Final = 4
@@ -246,6 +249,8 @@ def _decode_state(reader: "_Reader") -> State:
         raise BadPacket("changes members", f"{count} of them")
     members = reader.take(Struct(f"<{count}I"))
     accepted_seq, number, accepted_version, accepted_ident = accepted
+    if max(version, highest, accepted_version) >= VERSION_LIMIT:
+        raise BadPacket("changes absurd version", f"{max(version, highest, accepted_version)}")
     known = (version, ident, digest, flags, highest)
     return State(RingId(rep, seq), *known, accepted_seq, number, accepted_version, accepted_ident, members)
 

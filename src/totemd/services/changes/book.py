@@ -86,10 +86,11 @@ class Book:
 
     def examine(self, ident: bytes, text: str, then: Callable[[Meaning], None]) -> None:
         """Call `then` with what a text means here. `ident` is the question's."""
-        waiting = self._asked.setdefault(ident, [])
-        if len(self._asked) > UNDER_WAY_MAX or len(waiting) >= UNDER_WAY_MAX:
+        waiting = self._asked.get(ident, [])
+        if (not waiting and len(self._asked) >= UNDER_WAY_MAX) or len(waiting) >= UNDER_WAY_MAX:
             then("too many texts are being checked here; try again")
             return
+        self._asked[ident] = waiting
         waiting.append(then)
         if len(waiting) == 1:
             self._around.check(ident, text)
@@ -161,6 +162,7 @@ class Book:
         kept = dict(sorted(reasons.items())[:REASONS_KEPT_MAX])
         short = {nodeid: clipped(reason, REASON_KEPT_MAX) for nodeid, reason in kept.items()}
         entry = entry_of(change, "rejected" if reasons else "aborted", short)
+        entry = replace(entry, why=clipped(why, REASON_KEPT_MAX))
         self.history.add(entry)
         self.store_history()
         return entry

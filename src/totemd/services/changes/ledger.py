@@ -176,13 +176,17 @@ class History:
     def learn(self, entries: list[HistoryEntry]) -> None:
         """Take entries that another node has and this one lacks; all in the order of versions then."""
         known = {entry.ident for entry in self.entries}
-        lacking = [entry for entry in entries if entry.ident not in known]
+        lacking = [_without_texts(entry) for entry in entries if entry.ident not in known]
         if lacking:
             self.entries = sorted([*lacking, *self.entries], key=lambda entry: entry.version)[-HISTORY_MAX:]
 
     def latest(self) -> list[HistoryEntry]:
         """What goes with a record for who was away."""
-        return [replace(entry, text=None, reasons={}) for entry in self.entries[-HANDED_OVER_MAX:]]
+        return [_without_texts(entry) for entry in self.entries[-HANDED_OVER_MAX:]]
+
+
+def _without_texts(entry: HistoryEntry) -> HistoryEntry:
+    return replace(entry, text=None, reasons={}, why="")
 
 
 def encode_entries(entries: list[HistoryEntry]) -> bytes:

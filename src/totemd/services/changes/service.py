@@ -414,7 +414,7 @@ class Changes:
             entry = self._book.history.outcome(proposal.change.ident)
             if entry is not None:
                 accepted = entry.outcome not in ("rejected", "aborted")
-                outcome = Outcome(accepted, entry.version if accepted else 0, entry.reasons)
+                outcome = Outcome(accepted, entry.version if accepted else 0, entry.reasons, entry.why)
                 self._proposals.finish(proposal, outcome)
 
     # --- sending
