@@ -361,6 +361,7 @@ def test_wait_quorum_for_a_command_that_is_not_there(
     track(daemon)
     assert run("wait-quorum", "--", "/nonexistent/command") == 1
     assert "cannot run '/nonexistent/command'" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGPIPE) == signal.SIG_IGN
 
 
 # --- names

@@ -36,11 +36,12 @@ def wait_quorum(arguments: Namespace) -> int:
         return QUORATE
     sys.stdout.flush()
     # Python ignores both, and a program would inherit that.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGPIPE, signal.SIGXFSZ)}
     try:
         os.execvp(command[0], command)
     except OSError as error:
+        for number, handler in before.items():
+            signal.signal(number, handler)
         raise CommandError(f"cannot run {command[0]!r}: {error.strerror}") from None
 
 
