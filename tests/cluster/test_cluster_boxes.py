@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from totemd.cluster.boxes import BOX_DATA_MAX, BOX_OVERHEAD_BYTES, open_box, seal_box, seal_boxes
-from totemd.cluster.identity import BadIdentity, Identity, new_identity
+from totemd.cluster.identity import LOW_ORDER_POINTS, BadIdentity, Identity, is_low_order, new_identity
 from totemd.errors import BadPacket
 
 
@@ -132,3 +132,17 @@ def test_damaged_identities_are_not_used(old: bytes, new: bytes) -> None:
         Identity.parse(data[:-5])
     with pytest.raises(BadIdentity):
         Identity.parse(data + b" " * 5000)
+
+
+def test_a_node_for_which_there_can_be_no_box_is_named() -> None:
+    with pytest.raises(BadPacket, match="node 7"):
+        seal_boxes(ALICE, {2: BOB.public_key, 7: bytes(32)}, b"x", b"", random_of(b"1"))
+
+
+def test_all_points_of_low_order_are_known() -> None:
+    for point in LOW_ORDER_POINTS:
+        for key in (point, point[:-1] + bytes([point[-1] | 0x80])):
+            assert is_low_order(key)
+            with pytest.raises(BadPacket, match="bad public key"):
+                seal_box(ALICE, key, b"x", b"", random_of(b"1"))
+    assert not is_low_order(BOB.public_key)

@@ -8,11 +8,13 @@ import pytest
 from joining_world import KEYS, Conversation, Cut, Disk, World, identity, listed, loaded, new_text
 from totemd.cluster.change import Change
 from totemd.cluster.completing import Completing, Completion, Overtaken
-from totemd.cluster.join_messages import Hello, Refused, Report, Stored
+from totemd.cluster.join_messages import LENGTH_SIZE, Hello, Refused, Report, Stored, decode, encode
 from totemd.cluster.joining import PATIENCE_S, Fail, Finish, Joiner, Propose, Send, Sponsor
 from totemd.cluster.nodelist_text import add_node, mark_leaving, remove_node
 from totemd.cluster.standing import joining_votes
 from totemd.cluster.ticket import Ticket
+from totemd.cluster.tickets import ABORTED_MAX, Tickets
+from totemd.errors import BadPacket
 
 
 def joiner(ticket: Ticket, number: int = 2, *, votes: int = 1, nodeid: int | None = None) -> Joiner:
@@ -394,3 +396,27 @@ def test_leaving_in_two_steps() -> None:
     text = mark_leaving(add_node(add_node(new_text(), listed(2)), listed(3)), 2)
     completing.update(loaded(text), (2, 3), True, 0.0)
     assert completing.next_deadline() == inf
+
+
+def test_a_ticket_whose_joins_are_broken_off_again_and_again_is_void() -> None:
+    """Each is two entries of the history, which has an end."""
+    world = World()
+    ticket = world.issue()
+    for _ in range(ABORTED_MAX):
+        sponsor = _greeted(world, ticket, 2)
+        assert sponsor.receive(Report(())) == [Propose("join")]
+        world.commit("join", sponsor.compose())
+        sponsor.committed()
+        assert sponsor.disconnected() == [Propose("abort-join")]
+        world.commit("abort-join", sponsor.compose())
+        sponsor.committed()
+    kept = Tickets.parse(world.tickets.to_bytes()).find(ticket.digest)
+    assert kept is not None
+    assert kept.aborted == ABORTED_MAX
+    assert refusal(conversation(world, ticket)).code == "void"
+
+
+def test_a_key_for_which_there_can_be_no_box_does_not_come_in() -> None:
+    hello = Hello(1, bytes(32), "sea", "x", b"u" * 16, bytes(32), "192.0.2.2", 1, None)
+    with pytest.raises(BadPacket, match="no boxes"):
+        decode(encode(hello)[LENGTH_SIZE:])

@@ -80,6 +80,12 @@ ERRORS = [
     (f"cluster_id: {'0' * 32}", "totem.cluster_id", "all zero", {"totem": f"cluster_id: {'0' * 32}"}),
     ("join_port: 0", "totem.join_port", "(1..65535)", {"totem": "join_port: 0"}),
     ("uuid: hake", "nodelist.node.0.uuid", "32 hex digits", {"nodes": nodes("uuid: hake\n")}),
+    (
+        f"public_key: {'A' * 43}=",
+        "nodelist.node.1.public_key",
+        "nothing can be sealed",
+        {"nodes": nodes(second=f"public_key: {'A' * 43}=\n")},
+    ),
     ("public_key: AAAA", "nodelist.node.1.public_key", "of 32 bytes", {"nodes": nodes(second="public_key: AAAA\n")}),
     ("public_key: é", "nodelist.node.1.public_key", "of 32 bytes", {"nodes": nodes(second="public_key: é\n")}),
     ("nodeid: 2", "nodelist.node.1.nodeid", "removed node at line", {"nodes": nodes(), "rest": tomb("nodeid:  2")}),

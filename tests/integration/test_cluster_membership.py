@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from totemd.cluster.join_messages import Hello, Refused, decode, encode
+from totemd.cluster.join_messages import Hello, Message, Refused, Report, Reservation, decode, encode
+from totemd.cluster.probe import ProbeOrder
 from totemd.cluster.ticket import Ticket, parse_ticket
+from totemd.seal.keys import KeyRing
 from totemd_lab.machines import Machine, Machines, cluster_of, settled, ticket, wait_until
 
 
@@ -251,6 +254,57 @@ def test_strangers_at_the_door_cost_nothing(one: Machines) -> None:
             connection.close()
     assert not hake.logged("Traceback")
     assert base64.b64encode(known.secret).decode() not in hake.log.read_text()
+
+
+def test_who_breaks_off_its_join_is_left_without_a_key(machines: Machines) -> None:
+    hake = machines.add("hake", 1)
+    machines.create(hake, token_ms=2000)
+    text = ticket(hake)
+    known = parse_ticket(text)
+    before_key = hake.key.read_bytes()
+    with secured(known.contacts[0]) as stream:
+        key = X25519PrivateKey.generate().public_key().public_bytes_raw()
+        stream.sendall(encode(Hello(1, known.secret, "sea", "eve", b"u" * 16, key, "127.0.0.9", 1, None)))
+        assert isinstance(said(stream), ProbeOrder)
+        with secured(known.contacts[0]) as second:
+            second.sendall(encode(Hello(1, known.secret, "sea", "adam", b"v" * 16, key, "127.0.0.8", 1, None)))
+            answer = said(second)
+            assert isinstance(answer, Refused)
+            assert answer.code == "busy"
+        stream.sendall(encode(Report(())))
+        reservation = said(stream)
+        assert isinstance(reservation, Reservation)
+        assert KeyRing.parse(reservation.keys).sending == KeyRing.parse(before_key).sending
+    wait_until(lambda: hake.key.read_bytes() != before_key, 15, hake.log_tail())
+    wait_until(lambda: "eve" not in hake.config.read_text(), 5, hake.log_tail())
+    # With its ticket it is as before.
+    ling = machines.add("ling", 2)
+    ling.run(*ling.join_words(text))
+    ling.adopt()
+    settled([hake, ling])
+
+
+def test_a_node_that_is_counted_joins_no_more(machines: Machines) -> None:
+    """Also when nobody waited for it: what a later join may write anew is not its files."""
+    hake, ling = machines.add("hake", 1), machines.add("ling", 2)
+    machines.create(hake, token_ms=2000)
+    words = ling.join_words(ticket(hake))
+    at = words.index("--start")
+    ling.run(*words[:at], "--no-start", *words[at + 2 :])
+    assert (ling.state / "joining").exists()
+    ling.start()
+    settled([hake, ling])
+    wait_until(lambda: not (ling.state / "joining").exists(), 5, ling.log_tail())
+
+
+def said(stream: ssl.SSLSocket) -> Message:
+    """The next message."""
+    data = b""
+    while len(data) < 4 or len(data) < 4 + int.from_bytes(data[:4], "big"):
+        part = stream.recv(65536)
+        assert part
+        data += part
+    return decode(data[4:])
 
 
 def secured(contact: tuple[str, int]) -> ssl.SSLSocket:

@@ -16,11 +16,14 @@ from totemd.config.sealing import DEFAULT_KEYFILE
 from totemd.errors import MachineError
 from totemd.seal.keys import KeyRing, new_key
 from totemd.shell.configuration_files import CHANGES_DIRECTORY, COMMITTED, WRITTEN
-from totemd.shell.node_files import PUBLIC, SECRET, remove, store_identity, write_file
+from totemd.shell.node_files import JOINING_FILE, PUBLIC, SECRET, remove, store_identity, write_file
+from totemd.shell.state import read_file
 
 UNIT: Final = "totemd.service"
-JOINING_FILE: Final = "joining"
-"""In the state directory while a join is under way: what is there may be written anew."""
+LOG_DIRECTORY: Final = Path("/var/log")
+"""Where a cluster that is joined may have this machine log to."""
+
+_MARK_SIZE_MAX: Final = 64 * 1024
 
 
 def default_node_name() -> str:
@@ -101,10 +104,30 @@ class NodeFiles:
         write_file(self.key, KeyRing(new_key(os.urandom)).to_bytes(), SECRET)
         write_file(self.config, text.encode(), PUBLIC)
 
-    def write_joined(self, record: bytes, text: str, keys: bytes, configuration: Configuration) -> None:
+    def check_paths(self, configuration: Configuration, *, state_dir_given: bool) -> None:
+        """CommandError if a configuration that a cluster gave has this machine write where nobody here said that it
+        may: what a ticket leads to is not yet trusted with root's rights."""
+        found = []
+        if configuration.seal is not None and self.keyfile_setting is None:
+            keyfile = configuration.seal.keyfile
+            if keyfile != DEFAULT_KEYFILE:
+                found.append(f"its key in {keyfile}: if that is right, say --keyfile {keyfile}")
+        state_dir = configuration.system.state_dir
+        if state_dir is not None and Path(state_dir) != self.state_dir and not state_dir_given:
+            found.append(f"its state in {state_dir}: if that is right, say --state-dir {state_dir}")
+        logfile = configuration.logging.logfile if configuration.logging.to_logfile else None
+        if logfile is not None and not _is_below(Path(logfile), LOG_DIRECTORY):
+            found.append(
+                f"its log in {logfile}: only files under {LOG_DIRECTORY} can be given by a cluster that is joined"
+            )
+        if found:
+            raise CommandError(
+                "nothing is written, for the cluster's configuration would have this machine keep "
+                + "; and ".join(found)
+            )
+
+    def write_joined(self, record: bytes, text: str, keys: bytes) -> None:
         """Write what the cluster has given, the configuration last. MachineError."""
-        if self.keyfile_setting is None and configuration.seal is not None:
-            self.key = Path(configuration.seal.keyfile)
         if keys:
             write_file(self.key, keys, SECRET)
         for path in self._histories():
@@ -114,9 +137,16 @@ class NodeFiles:
         write_file(self.state_dir / WRITTEN, sha256(text.encode()).digest(), SECRET)
         write_file(self.config, text.encode(), PUBLIC)
 
-    def begin_joining(self, identity: Identity) -> None:
+    def has_begun(self, cluster: str) -> bool:
+        """Whether a join of that cluster, into these files, is under way. MachineError."""
+        mark = read_file(self.joining, _MARK_SIZE_MAX) or b""
+        mine = self._mark(cluster)
+        # With a key file that no try has looked at it goes on if there is nothing to lose.
+        return mark == mine or (not self.key.exists() and mark.split(b"\n")[:2] == mine.split(b"\n")[:2])
+
+    def begin_joining(self, identity: Identity, cluster: str) -> None:
         """Mark that a join is under way, and store who joins: a later try is the same node. MachineError."""
-        write_file(self.joining, b"", SECRET)
+        write_file(self.joining, self._mark(cluster), SECRET)
         store_identity(self.state_dir, identity)
 
     def end_joining(self) -> None:
@@ -143,12 +173,20 @@ class NodeFiles:
             words += ["--keyfile", self.keyfile_setting]
         return " ".join(words)
 
+    def _mark(self, cluster: str) -> bytes:
+        # Files that no try of the same join has looked at are not written anew.
+        return f"{cluster}\n{self.config}\n{self.key}\n".encode()
+
     def _pieces(self) -> list[tuple[str, Path]]:
         return [("a configuration", self.config), ("a key", self.key), ("an identity", self.identity)]
 
     def _histories(self) -> list[Path]:
         """What the service of replicated configuration keeps."""
         return [path for path in (self.state_dir / CHANGES_DIRECTORY,) if path.exists()]
+
+
+def _is_below(path: Path, directory: Path) -> bool:
+    return path.is_absolute() and ".." not in path.parts and directory in path.parents
 
 
 def has_unit() -> bool:

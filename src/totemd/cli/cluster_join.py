@@ -11,16 +11,18 @@ import sys
 import time
 from argparse import Namespace
 from hashlib import sha256
+from ipaddress import ip_address
 from typing import Final
 
 from totemd.cli import cluster_probing
 from totemd.cli.cluster_files import UNIT, NodeFiles, default_node_name, has_unit
+from totemd.cli.command_line import EXIT_USAGE
 from totemd.cli.commands_ring import CommandError, NoQuorumError, progress, say
 from totemd.client import blocking
 from totemd.client.errors import TotemdClientError
 from totemd.cluster.change import Change
 from totemd.cluster.identity import Identity, new_identity
-from totemd.cluster.join_messages import FROM_MEMBER_MAX, LENGTH_SIZE, Message, decode, encode
+from totemd.cluster.join_messages import FROM_MEMBER_MAX, LENGTH_SIZE, Message, Report, decode, encode
 from totemd.cluster.joining import PATIENCE_S, Fail, Finish, Joiner, JoinerAction, Probe, Send, Store
 from totemd.cluster.nodelist_text import JOINING_VOTES, check_node_name
 from totemd.cluster.ticket import TICKET_SIZE_MAX, Ticket, parse_ticket
@@ -51,19 +53,31 @@ class JoinLacksQuorum(JoinFailed, NoQuorumError):
     """The cluster has no quorum."""
 
 
+class WrongUsage(CommandError):
+    """What was asked for cannot be."""
+
+    exit_status = EXIT_USAGE
+
+
 def join(arguments: Namespace) -> int:
     ticket = parse_ticket(_ticket_text(arguments.ticket))
     name = arguments.node_name or default_node_name()
     check_node_name(name)
+    _check_wishes(arguments, ticket)
     files = NodeFiles.of(arguments)
-    begun = files.joining.exists()
+    begun = files.has_begun(ticket.cluster)
     deadline = time.monotonic() + arguments.timeout
-    if begun and not arguments.replace and (nodeid := _running_node(arguments)) is not None:
+    if begun and not arguments.replace and (running := _running_node(arguments)) is not None:
+        nodeid, cluster = running
+        if cluster != ticket.cluster:
+            raise CommandError(
+                f'a daemon of the cluster "{cluster}" runs on this machine, and the ticket is of another'
+            )
         # Everything was done but to wait.
         return _finish(arguments, files, Finish(nodeid, 0), deadline, name, ticket.cluster, None)
     aside = _check_free(arguments, files, begun)
     identity = (load_identity(files.state_dir) if begun else None) or new_identity(os.urandom)
-    files.begin_joining(identity)
+    files.begin_joining(identity, ticket.cluster)
     finish = _join_in_time(_Attempt(arguments, ticket, identity, name, files), deadline, begun)
     hint = _start(arguments, files)
     if hint is not None:
@@ -86,6 +100,20 @@ def _finish(
     facts = {"nodeid": finish.nodeid, "name": name, "cluster_name": cluster, "put_aside": aside}
     say(arguments, f"This machine is node {finish.nodeid} ({name}) of {cluster}.", **facts, counted=True)
     return 0
+
+
+def _check_wishes(arguments: Namespace, ticket: Ticket) -> None:
+    """WrongUsage if a member would not even read them."""
+    if arguments.address is not None:
+        try:
+            ip_address(arguments.address)
+        except ValueError:
+            raise WrongUsage(f'--address: "{arguments.address}" is no IP address; names are not looked up') from None
+    if arguments.votes is not None and arguments.votes > ticket.votes:
+        raise WrongUsage(
+            f"--votes: this ticket is for a node with {ticket.votes} vote{'' if ticket.votes == 1 else 's'} at most, "
+            f"not {arguments.votes}; invite --votes {arguments.votes} makes another"
+        )
 
 
 def _ticket_text(given: str) -> str:
@@ -116,7 +144,8 @@ def _join_in_time(attempt: "_Attempt", deadline: float, begun: bool) -> Finish:
             if error.again and time.monotonic() + AGAIN_S < deadline:
                 time.sleep(AGAIN_S)
                 continue
-            if error.nothing_left and not begun and not attempt.stored:
+            # Once it was told that all is well the cluster may have listed this machine, whatever was heard since.
+            if error.nothing_left and not begun and not attempt.reported:
                 attempt.files.forget_joining()
             raise
 
@@ -130,7 +159,8 @@ class _Attempt:
         self._identity = identity
         self._name = name
         self.files = files
-        self.stored = False
+        self.reported = False
+        """Whether the member has all it needs to list this machine."""
 
     def run(self) -> Finish:
         """Join. JoinFailed, MachineError."""
@@ -168,6 +198,7 @@ class _Attempt:
         more: list[JoinerAction],
     ) -> Finish | None:
         if isinstance(action, Send):
+            self.reported = self.reported or action.message == Report(())
             try:
                 connection.sendall(encode(action.message))
             except OSError as error:
@@ -191,15 +222,17 @@ class _Attempt:
             text = Change.decode(reservation.record).text
         except BadPacket as error:
             raise JoinFailed(f"the member sent no configuration: {error}") from None
+        self.reported = True
+        keys = b""
         if reservation.keys:
-            # It is written with root's rights, and has to be a key ring and nothing else.
+            # It is written with root's rights: as we write key rings, not the bytes that came.
             try:
-                KeyRing.parse(reservation.keys)
+                keys = KeyRing.parse(reservation.keys).to_bytes()
             except OperatorError as error:
                 raise JoinFailed(f"the member sent no keys: {error}") from None
         configuration = self.files.check_text(text, str(reservation.nodeid))
-        self.files.write_joined(reservation.record, text, reservation.keys, configuration)
-        self.stored = True
+        self.files.check_paths(configuration, state_dir_given=self._arguments.state_dir is not None)
+        self.files.write_joined(reservation.record, text, keys)
 
 
 def _failure(fail: Fail) -> JoinFailed:
@@ -280,11 +313,12 @@ def _start(arguments: Namespace, files: NodeFiles) -> str | None:
     return None
 
 
-def _running_node(arguments: Namespace) -> NodeId | None:
-    """As which node a daemon runs on this machine, if one does."""
+def _running_node(arguments: Namespace) -> tuple[NodeId, str] | None:
+    """As which node of which cluster a daemon runs on this machine, if one does."""
     try:
         with blocking.connect(arguments.socket, name="totemctl") as client:
-            return client.welcome.nodeid
+            names = [entry.value for entry in client.cmap_list("totem.cluster_name")]
+            return client.welcome.nodeid, str(names[0]) if names else ""
     except TotemdClientError:
         return None
 

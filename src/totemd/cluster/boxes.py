@@ -70,9 +70,13 @@ def seal_boxes(
     random_bytes: Callable[[int], bytes],
 ) -> dict[NodeId, bytes]:
     """A box with the same `data` for each of `recipients`, their public keys by node; else as `seal_box`."""
-    return {
-        nodeid: seal_box(identity, public_key, data, context, random_bytes) for nodeid, public_key in recipients.items()
-    }
+    boxes = {}
+    for nodeid, public_key in recipients.items():
+        try:
+            boxes[nodeid] = seal_box(identity, public_key, data, context, random_bytes)
+        except BadPacket as error:
+            raise BadPacket(error.reason, f"node {nodeid}: {error}") from None
+    return boxes
 
 
 def _exchange(private_key: bytes, public_key: bytes) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 import msgpack
 
 from totemd.cluster.change import CHANGE_SIZE_MAX
-from totemd.cluster.identity import KEY_SIZE, UUID_SIZE
+from totemd.cluster.identity import KEY_SIZE, UUID_SIZE, is_low_order
 from totemd.cluster.probe import MEMBERS_MAX, PROBE_ID_SIZE, PROBE_SIZE_MAX, PROBE_SIZE_MIN, ProbeOrder, Target
 from totemd.cluster.ticket import SECRET_SIZE
 from totemd.errors import BadPacket
@@ -122,6 +122,13 @@ def _octets(value: object, size: int) -> bytes:
     return value
 
 
+def _public_key(value: object) -> bytes:
+    key = _octets(value, KEY_SIZE)
+    if is_low_order(key):
+        raise BadPacket("bad join message", "a public key for which there are no boxes")
+    return key
+
+
 def _octets_up_to(value: object, size: int) -> bytes:
     if type(value) is not bytes or len(value) > size:
         raise BadPacket("bad join message", f"expected up to {size} bytes")
@@ -158,7 +165,7 @@ def _hello(fields: dict[str, Any]) -> Hello:
         cluster=_text(fields["cluster"], 64),
         name=_text(fields["name"], 256),
         uuid=_octets(fields["uuid"], UUID_SIZE),
-        public_key=_octets(fields["public_key"], KEY_SIZE),
+        public_key=_public_key(fields["public_key"]),
         address=_address(fields["address"]),
         votes=_number(fields["votes"], 0, VOTES_MAX),
         nodeid=None if nodeid is None else _number(nodeid, 1, 0xFFFFFFFF),

@@ -37,7 +37,7 @@ from totemd.cluster.nodelist_text import (
 from totemd.cluster.probe import ProbeOrder
 from totemd.cluster.standing import joining_votes
 from totemd.cluster.ticket import Ticket, secret_digest
-from totemd.cluster.tickets import IssuedTicket, Tickets
+from totemd.cluster.tickets import ABORTED_MAX, IssuedTicket, Tickets
 from totemd.config.model import Configuration, NodeEntry
 from totemd.errors import OperatorError
 from totemd.ids import NodeId
@@ -152,6 +152,16 @@ class Sponsor:
         return self._hello is not None
 
     @property
+    def ticket_digest(self) -> bytes | None:
+        """Which valid ticket the other end has shown."""
+        return None if self._hello is None else secret_digest(self._hello.secret)
+
+    @property
+    def nodeid(self) -> NodeId:
+        """As which node the joiner is listed, 0 before it is."""
+        return self._nodeid
+
+    @property
     def who(self) -> str:
         """The joiner, for a log."""
         return "" if self._hello is None else f"{self._hello.name} ({self._hello.address})"
@@ -194,7 +204,7 @@ class Sponsor:
         assert self._hello is not None
         self._claimed = False
         if self._state is _SponsorState.DONE:
-            self._tickets.release(self._hello.uuid)
+            self._tickets.release(self._hello.uuid, aborted=True)
             self.forget()
             return []
         return self._reserve()
@@ -251,6 +261,11 @@ class Sponsor:
             return Refused("expired", ("this ticket has expired; ask for a new one (totemctl cluster invite)",))
         if ticket.used_by is not None and ticket.used_by != hello.uuid:
             return Refused("used", ("this ticket has been used; ask for a new one (totemctl cluster invite)",))
+        if ticket.aborted >= ABORTED_MAX and ticket.used_by is None:
+            text = (
+                f"{ticket.aborted} joins with this ticket were broken off; ask for a new one (totemctl cluster invite)"
+            )
+            return Refused("void", (text,))
         return ticket
 
     def _greet(self, hello: Hello) -> list[SponsorAction]:

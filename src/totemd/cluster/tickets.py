@@ -19,16 +19,21 @@ KEPT_S: Final = 86400
 """For how long an expired ticket is remembered, so that who brings it is told what is wrong with it."""
 
 
+ABORTED_MAX: Final = 5
+"""Joins that were listed and then broken off, after which a ticket is void: each is two entries of the history."""
+
+
 @record
 class IssuedTicket:
     """One of them. `digest` is of its secret; `node_name` None: whoever has it; `used_by` is a node's uuid; `votes` is
-    how many the node may have that comes with it."""
+    how many the node may have that comes with it; `aborted` how many joins with it had to be undone."""
 
     digest: bytes
     expires: int
     node_name: str | None = None
     used_by: bytes | None = None
     votes: int = 1
+    aborted: int = 0
 
 
 class TooManyTickets(Exception):
@@ -62,13 +67,15 @@ class Tickets:
 
     def use(self, digest: bytes, uuid: bytes) -> None:
         """The node `uuid` has joined with it."""
-        self._replace(digest, uuid)
+        known = self._tickets.get(digest)
+        if known is not None:
+            self._tickets[digest] = replace(known, used_by=uuid)
 
-    def release(self, uuid: bytes) -> None:
-        """The join of the node `uuid` was aborted: its ticket may be used again."""
+    def release(self, uuid: bytes, *, aborted: bool = False) -> None:
+        """Nothing came of the join of the node `uuid`, or it was `aborted`: its ticket may be used again."""
         for ticket in list(self._tickets.values()):
             if ticket.used_by == uuid:
-                self._replace(ticket.digest, None)
+                self._tickets[ticket.digest] = replace(ticket, used_by=None, aborted=ticket.aborted + aborted)
 
     def open_until(self, now: int) -> int:
         """When the last ticket expires with which somebody may still come; 0 for none."""
@@ -92,6 +99,7 @@ class Tickets:
                 "node_name": ticket.node_name,
                 "used_by": None if ticket.used_by is None else ticket.used_by.hex(),
                 "votes": ticket.votes,
+                "aborted": ticket.aborted,
             }
             for ticket in self._tickets.values()
         ]
@@ -110,17 +118,15 @@ class Tickets:
             raise ValueError(f"no list of tickets: {error}") from None
         return tickets
 
-    def _replace(self, digest: bytes, used_by: bytes | None) -> None:
-        known = self._tickets.get(digest)
-        if known is not None:
-            self._tickets[digest] = replace(known, used_by=used_by)
-
 
 def _read(row: dict[str, Any]) -> IssuedTicket:
     used_by, name = row["used_by"], row["node_name"]
     if type(row["expires"]) is not int or type(row["votes"]) is not int or not (name is None or isinstance(name, str)):
         raise ValueError("a ticket without its expiry or votes")
+    aborted = row.get("aborted", 0)
+    if type(aborted) is not int:
+        raise ValueError("a ticket without its count of aborted joins")
     uuid = None if used_by is None else bytes.fromhex(used_by)
     if uuid is not None and len(uuid) != UUID_SIZE:
         raise ValueError("a ticket used by nobody")
-    return IssuedTicket(bytes.fromhex(row["digest"]), row["expires"], name, uuid, row["votes"])
+    return IssuedTicket(bytes.fromhex(row["digest"]), row["expires"], name, uuid, row["votes"], aborted)

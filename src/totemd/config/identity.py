@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from totemd.cluster.identity import is_low_order
 from totemd.config.document import Document, Table
 from totemd.config.model import NodeEntry, RemovedNode
 from totemd.ids import NodeId
@@ -36,6 +37,8 @@ def read_public_key(table: Table) -> bytes | None:
         key = b""
     if len(key) != PUBLIC_KEY_SIZE:
         raise table.error("public_key", f'expected base64 of {PUBLIC_KEY_SIZE} bytes, but "{text}" was given')
+    if is_low_order(key):
+        raise table.error("public_key", f"{text} is a key with which nothing can be sealed; the node has to join anew")
     return key
 
 

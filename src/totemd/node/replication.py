@@ -96,7 +96,11 @@ class Replication:
             return None
         if self._node.nodeid not in change.boxes or self._open_box is None:
             raise BadPacket("no box", f"none for node {self._node.nodeid}, or no identity here to open it with")
-        return self._open_box(change)
+        key_ring = self._open_box(change)
+        if key_ring is not None and self._keys(key_ring) is None:
+            # Written to the disk it would keep the daemon from starting.
+            raise BadPacket("bad key ring", "what is in this node's box is no key ring")
+        return key_ring
 
     def has_keys(self, key_ring: bytes) -> bool:
         sealing, keys = self._node.sealing, self._keys(key_ring)

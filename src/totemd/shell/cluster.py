@@ -260,7 +260,12 @@ class ClusterFront:
         change_kind: Kind = "join" if kind == "join" else "abort-join"
         try:
             outcome = await self._proposer.propose(
-                change_kind, lambda base: sponsor.compose(), who=who, what=lambda: sponsor.what
+                change_kind,
+                lambda base: sponsor.compose(),
+                who=who,
+                what=lambda: sponsor.what,
+                # It may have been told the key, on its way out of the cluster or before.
+                new_key_without=sponsor.nodeid if change_kind == "abort-join" else None,
             )
         except OperatorError as error:
             return sponsor.rejected((str(error),))
@@ -291,7 +296,7 @@ class ClusterFront:
                 lambda base: due.edit(base.text, base.version + 1),
                 who=f"node {self._node.nodeid}",
                 what=due.what,
-                new_key_without=due.nodeid if due.kind == "leave" else None,
+                new_key_without=None if due.kind == "count" else due.nodeid,
             )
         except Overtaken:
             return

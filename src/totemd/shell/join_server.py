@@ -11,8 +11,17 @@ from typing import Final
 
 import trio
 
-from totemd.cluster.join_messages import FIRST_MAX, FROM_JOINER_MAX, LENGTH_SIZE, decode, encode
+from totemd.cluster.join_messages import (
+    FIRST_MAX,
+    FROM_JOINER_MAX,
+    LENGTH_SIZE,
+    Hello,
+    Refused,
+    decode,
+    encode,
+)
 from totemd.cluster.joining import Close, Propose, Send, Sponsor, SponsorAction
+from totemd.cluster.ticket import secret_digest
 from totemd.errors import BadPacket
 
 CONNECTIONS_MAX: Final = 16
@@ -66,20 +75,29 @@ class JoinServer:
                     self._log("warning", f"cannot accept a joining node's connection: {error.strerror or error}")
                     await trio.sleep(1)
                     continue
+                if not self._make_room():
+                    await trio.aclose_forcefully(stream)
+                    continue
                 visitor = _Visitor()
-                self._make_room()
                 self._visitors[visitor] = None
                 nursery.start_soon(self._receive, visitor, stream)
                 await trio.sleep(ACCEPT_PAUSE_S)
 
-    def _make_room(self) -> None:
+    def _make_room(self) -> bool:
+        """Whether there is room for one more."""
         if len(self._visitors) < CONNECTIONS_MAX:
-            return
+            return True
         for visitor in self._visitors:
             if visitor.sponsor is None or not visitor.sponsor.authenticated:
                 visitor.scope.cancel()
                 del self._visitors[visitor]
-                return
+                return True
+        return False
+
+    def _is_here(self, ticket_digest: bytes) -> bool:
+        return any(
+            visitor.sponsor is not None and visitor.sponsor.ticket_digest == ticket_digest for visitor in self._visitors
+        )
 
     async def _receive(self, visitor: _Visitor, stream: trio.SocketStream) -> None:
         source = _peer(stream)
@@ -110,8 +128,14 @@ class JoinServer:
             await stream.do_handshake()
             reader = _Reader(stream)
             body = await reader.take(FIRST_MAX)
-        visitor.sponsor = sponsor = self._new_sponsor()
-        going_on = await self._perform(sponsor, stream, sponsor.receive(decode(body)))
+        message = decode(body)
+        sponsor = self._new_sponsor()
+        if isinstance(message, Hello) and self._is_here(secret_digest(message.secret)):
+            busy = Refused("busy", ("somebody else is joining with this ticket just now",))
+            await self._perform(sponsor, stream, [Send(busy), Close()])
+            return
+        visitor.sponsor = sponsor
+        going_on = await self._perform(sponsor, stream, sponsor.receive(message))
         while going_on:
             with trio.fail_after(ANSWER_TIMEOUT_S):
                 body = await reader.take(FROM_JOINER_MAX)

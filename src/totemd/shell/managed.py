@@ -14,6 +14,7 @@ import trio
 from totemd.cluster.boxes import open_box
 from totemd.cluster.change import Change, box_context
 from totemd.cluster.identity import Identity
+from totemd.cluster.standing import joining_votes
 from totemd.config.model import Configuration
 from totemd.errors import BadPacket, MachineError, OperatorError
 from totemd.node import Node
@@ -24,7 +25,7 @@ from totemd.shell.configuration_files import CHANGES_DIRECTORY, ConfigurationFil
 from totemd.shell.configuration_front import ConfigurationFront
 from totemd.shell.configuration_keeper import ConfigurationEffect, ConfigurationKeeper, ParseText
 from totemd.shell.logs import Logger
-from totemd.shell.node_files import load_identity
+from totemd.shell.node_files import JOINING_FILE, load_identity, remove
 from totemd.shell.proposing import Proposer
 
 DAMAGED_SUFFIX: Final = ".damaged~"
@@ -104,6 +105,7 @@ class Managed:
 
         def take() -> None:
             self._configuration = node.configuration
+            self._end_joining(logger)
             changed()
             self._cluster.notice()
 
@@ -118,6 +120,16 @@ class Managed:
         for effect in self._early:
             keeper.perform(effect)
         self._early.clear()
+        self._end_joining(logger)
+
+    def _end_joining(self, logger: Logger) -> None:
+        """A node that is counted joins no more: its files are not to be written anew."""
+        if joining_votes(self._configuration, self._configuration.local) is not None:
+            return
+        try:
+            remove(self._state_dir / JOINING_FILE)
+        except MachineError as error:
+            logger.log("warning", "JOIN", str(error))
 
     def perform(self, effect: ConfigurationEffect) -> None:
         """Perform an effect of the node's."""

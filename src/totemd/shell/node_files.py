@@ -12,6 +12,9 @@ from totemd.shell.state import read_file, replace_file
 PUBLIC: Final = 0o644
 SECRET: Final = 0o600
 
+JOINING_FILE: Final = "joining"
+"""In the state directory while a join is under way: what is there may be written anew."""
+
 
 def write_file(file: Path, data: bytes, mode: int) -> None:
     """Write all of `file`, durably, and make its directory if need be. MachineError."""
