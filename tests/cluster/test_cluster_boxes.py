@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from totemd.cluster.boxes import BOX_DATA_MAX, BOX_OVERHEAD_BYTES, open_box, seal_box, seal_boxes
-from totemd.cluster.identity import LOW_ORDER_POINTS, BadIdentity, Identity, is_low_order, new_identity
+from totemd.cluster.identity import BadIdentity, Identity, new_identity
+from totemd.config.identity import LOW_ORDER_POINTS, is_low_order
 from totemd.errors import BadPacket
 
 

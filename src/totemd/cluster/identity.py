@@ -17,21 +17,6 @@ UUID_SIZE: Final = 16
 KEY_SIZE: Final = 32
 """Bytes of an X25519 key, private or public."""
 
-LOW_ORDER_POINTS: Final = frozenset(
-    point.to_bytes(KEY_SIZE, "little")
-    for point in (
-        0,
-        1,
-        325606250916557431795983626356110631294008115727848805560023387167927233504,
-        39382357235489614581723060781553021112529911719440698176882885853963445705823,
-        2**255 - 20,
-        2**255 - 19,
-        2**255 - 18,
-    )
-)
-"""Public keys with which X25519 gives zero whatever the private key is (RFC 7748, section 6.1; the points in D. J.
-Bernstein's list), with the highest bit, which does not count, clear."""
-
 IDENTITY_FILE: Final = "identity"
 """Its name in the state directory; mode 0600."""
 
@@ -83,11 +68,6 @@ class Identity:
                 "cluster and join again"
             ) from None
         return Identity(uuid, key)
-
-
-def is_low_order(public_key: bytes) -> bool:
-    """Whether nothing can be put into a box for the key."""
-    return public_key[:-1] + bytes([public_key[-1] & 0x7F]) in LOW_ORDER_POINTS
 
 
 def new_identity(random_bytes: Callable[[int], bytes]) -> Identity:

@@ -11,9 +11,10 @@ from typing import Any, Final, TypeAlias
 import msgpack
 
 from totemd.cluster.change import CHANGE_SIZE_MAX
-from totemd.cluster.identity import KEY_SIZE, UUID_SIZE, is_low_order
+from totemd.cluster.identity import KEY_SIZE, UUID_SIZE
 from totemd.cluster.probe import MEMBERS_MAX, PROBE_ID_SIZE, PROBE_SIZE_MAX, PROBE_SIZE_MIN, ProbeOrder, Target
 from totemd.cluster.ticket import SECRET_SIZE
+from totemd.config.identity import is_low_order
 from totemd.errors import BadPacket
 from totemd.ids import NodeId
 from totemd.limits import VOTES_MAX

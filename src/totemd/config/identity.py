@@ -6,12 +6,26 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from totemd.cluster.identity import is_low_order
 from totemd.config.document import Document, Table
 from totemd.config.model import NodeEntry, RemovedNode
 from totemd.ids import NodeId
 
 PUBLIC_KEY_SIZE: Final = 32
+
+LOW_ORDER_POINTS: Final = frozenset(
+    point.to_bytes(PUBLIC_KEY_SIZE, "little")
+    for point in (
+        0,
+        1,
+        325606250916557431795983626356110631294008115727848805560023387167927233504,
+        39382357235489614581723060781553021112529911719440698176882885853963445705823,
+        2**255 - 20,
+        2**255 - 19,
+        2**255 - 18,
+    )
+)
+"""Public keys with which X25519 gives zero whatever the private key is (RFC 7748, section 6.1; the points in D. J.
+Bernstein's list), with the highest bit, which does not count, clear."""
 
 _IDENT: Final = re.compile(r"[0-9a-fA-F]{32}")
 
@@ -106,3 +120,8 @@ def _warn_of_nameless(document: Document, nodes: Sequence[NodeEntry]) -> None:
     for node, table in zip(nodes, document.nodes, strict=True):
         if node.uuid is None:
             document.warn(table.warning("uuid", f"missing: whoever has the cluster's key may be node {node.nodeid}"))
+
+
+def is_low_order(public_key: bytes) -> bool:
+    """Whether nothing can be put into a box for the key."""
+    return public_key[:-1] + bytes([public_key[-1] & 0x7F]) in LOW_ORDER_POINTS

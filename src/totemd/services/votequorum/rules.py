@@ -95,8 +95,8 @@ def apply_nodeinfo(electorate: Electorate, sender: NodeId, info: NodeInfo) -> El
     now = Voter(
         nodeid=info.nodeid,
         state=VoterState.LEAVING if leaving else VoterState.MEMBER,
-        votes=info.votes,
-        expected_votes=info.expected_votes if heeded else electorate.own.expected_votes,
+        votes=electorate.own.votes if own else info.votes,
+        expected_votes=info.expected_votes if heeded and not own else electorate.own.expected_votes,
         flags=electorate.own.flags if own else info.flags,
     )
     electorate = electorate.with_voter(now)

@@ -359,6 +359,10 @@ class VoteQuorum:
             votes = self._listed.get(info.nodeid, 0)
             info = NodeInfo(info.nodeid, votes, info.expected_votes, info.flags)
         self._adopt(apply_nodeinfo(self._electorate, sender, info))
+        own = self._electorate.own
+        if info.nodeid == own.nodeid and (info.votes, info.expected_votes) != (own.votes, own.expected_votes):
+            # It was queued before a change that has overtaken it: the others believe what was true then.
+            self.announce()
 
     def _reconfigure_delivered(self, sender: NodeId, change: Reconfigure) -> None:
         if change.param == RECONFIGURE_EXPECTED_VOTES and change.value == 0:
