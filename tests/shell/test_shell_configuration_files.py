@@ -3,7 +3,9 @@
 import errno
 import os
 import random
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,9 @@ from totemd.config import Configuration, load
 from totemd.errors import MachineError, OperatorError
 from totemd.seal.keys import KeyRing, new_key
 from totemd.services.changes.ledger import Ledger, decode_entries
+from totemd.shell import configuration_files
 from totemd.shell.configuration_files import ConfigurationFiles, adopted, committed_change
+from totemd.shell.state import replace_file
 
 SYSTEM_CALLS = ("os.open", "os.write", "os.fsync", "rename", "unlink")
 
@@ -312,3 +316,27 @@ def test_what_was_edited_before_is_not_overwritten(disk: Disk) -> None:
     plain = f"{disk.config}.edited"
     assert kept == [plain, f"{plain}.2", f"{plain}.2", f"{plain}.3"]
     assert "token: 1234" in Path(plain).read_text()
+
+
+def test_who_looks_waits_for_who_writes(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reload looks at the file from a thread of its own while a new version is written: both would write one file."""
+    files, _ = disk.open()
+    writing, go_on = threading.Event(), threading.Event()
+
+    def slowly(*given: Any) -> None:
+        writing.set()
+        assert go_on.wait(10)
+        replace_file(*given)
+
+    committed = files.committed
+    assert committed is not None
+    monkeypatch.setattr(configuration_files, "replace_file", slowly)
+    with ThreadPoolExecutor(2) as threads:
+        written = threads.submit(files.write, committed.text + "# more\n", None)
+        assert writing.wait(10)
+        files.file.unlink()
+        looked = threads.submit(files.look)
+        assert not wait([looked], timeout=0.2).done
+        go_on.set()
+        written.result(10)
+        assert not looked.result(10).problem.startswith("was gone")

@@ -4,10 +4,12 @@ import select
 import time
 
 from totemd.cluster.join_messages import TEXT_MAX, TEXTS_MAX
-from totemd.cluster.probe import PATIENCE_S, PERIOD_S, PROBE_SIZE_MAX, ProbeOrder, Prober
+from totemd.cluster.probe import PATIENCE_S, PERIOD_S, ProbeOrder, Prober
 from totemd.config.model import TransportKind, TransportSettings
 from totemd.config.transport import BROADCAST_ADDRESS
 from totemd.errors import MachineError
+from totemd.limits import DATAGRAM_SIZE_MAX
+from totemd.shell.segments import CONTROL_SIZE, split
 from totemd.shell.sockets import RingSockets
 
 BATCH_MAX = 1000
@@ -56,6 +58,9 @@ def _run(prober: Prober, sockets: RingSockets, order: ProbeOrder) -> None:
             for receiver in select.select(receivers, [], [], left)[0]:
                 for _ in range(BATCH_MAX):
                     try:
-                        prober.receive(receiver.recv(PROBE_SIZE_MAX))
+                        data, control, _, _ = receiver.recvmsg(DATAGRAM_SIZE_MAX, CONTROL_SIZE)
                     except OSError:
                         break
+                    # The kernel may give several at once.
+                    for datagram in split(data, control):
+                        prober.receive(datagram)

@@ -11,6 +11,7 @@ what a crash has left undone of file and keys. All of this blocks for as long as
 
 import os
 import re
+import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -107,6 +108,8 @@ class ConfigurationFiles:
         self._written = b""
         self._seen: tuple[int, ...] | None = None
         self._state = FileState(str(self.file), edited=False, problem="")
+        self._lock = threading.RLock()
+        """Threads look and write: what one of them replaces has one temporary name."""
 
     def open(self, configuration: Configuration) -> dict[str, bytes]:
         """Make the records' directory, adopt the file as the first version if there are no records, finish what was
@@ -139,7 +142,11 @@ class ConfigurationFiles:
         if it was. MachineError."""
         if key_ring is not None:
             self.write_keys(key_ring)
-        found, wanted = read_file(self.file, FILE_SIZE_MAX), text.encode()
+        with self._lock:
+            return self._replace(text.encode())
+
+    def _replace(self, wanted: bytes) -> str | None:
+        found, text = read_file(self.file, FILE_SIZE_MAX), wanted.decode()
         kept = None
         if found != wanted:
             if found and sha256(found).digest() != self._written and digest(_text(found)) != digest(text):
@@ -168,6 +175,10 @@ class ConfigurationFiles:
 
     def look(self) -> FileState:
         """What corosync.conf is now; read anew only if it has changed. One that is gone is written again."""
+        with self._lock:
+            return self._look()
+
+    def _look(self) -> FileState:
         committed = self.committed
         assert committed is not None, "opened first"
         try:

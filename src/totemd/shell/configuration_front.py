@@ -29,9 +29,6 @@ VERSIONS_OF: Final = ("committed", "superseded", "reverted", "rolled-back")
 """Outcomes of changes that were in force once."""
 
 
-TRY_AGAIN: Final = "try again"
-"""How a dry run ends that a change of the membership has cut short."""
-
 DRY_RUNS_MAX: Final = 20
 DRY_RUN_PAUSE_S: Final = 0.5
 
@@ -109,7 +106,7 @@ class ConfigurationFront:
             later = await self._after_restart(text)
             outcome = await self._dry_run(text)
             for _ in range(DRY_RUNS_MAX):
-                if outcome.accepted or outcome.reasons or not outcome.why.endswith(TRY_AGAIN):
+                if not outcome.again:
                     break
                 await trio.sleep(DRY_RUN_PAUSE_S)
                 outcome = await self._dry_run(text)

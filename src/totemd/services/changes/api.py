@@ -24,6 +24,8 @@ class Outcome:
     """False: refused for lack of quorum."""
     restart: bool = False
     """Accepted, but it takes effect with the next start of the daemon only."""
+    again: bool = False
+    """Cut short by something that passes: worth another try in a moment."""
 
 
 OutcomeDone: TypeAlias = Callable[[Outcome], None]

@@ -45,9 +45,9 @@ class Checks:
         if len(text.encode()) > TEXT_MAX_BYTES:
             done(Outcome(False, why=f"the text has more than {TEXT_MAX_BYTES} bytes"))
         elif self._ring is None or self._host.sync_in_progress:
-            done(Outcome(False, why="the ring is synchronizing; try again"))
+            done(Outcome(False, why="the ring is synchronizing; try again", again=True))
         elif len(self._asked) >= ASKED_MAX:
-            done(Outcome(False, why="too many texts are being checked; try again"))
+            done(Outcome(False, why="too many texts are being checked; try again", again=True))
         else:
             self._counter += 1
             ident = self._host.nodeid.to_bytes(8, "big") + self._counter.to_bytes(IDENT_SIZE - 8, "big")
@@ -59,7 +59,7 @@ class Checks:
         self._ring, self._members = ring, members
         asked, self._asked = self._asked, {}
         for _, _, done in asked.values():
-            done(Outcome(False, why="the membership changed meanwhile; try again"))
+            done(Outcome(False, why="the membership changed meanwhile; try again", again=True))
 
     def asked(self, message: Check) -> None:
         """Somebody asks."""
