@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from totemd.config.document import Document
-from totemd.config.parser import FILE_SIZE_MAX, Section, parse
+from totemd.config.parser import FILE_SIZE_MAX, Section, parse, value_of
 from totemd.errors import ConfigError
 
 T = TypeVar("T")
@@ -139,3 +139,9 @@ def _attempt(action: Callable[[], T]) -> T | ConfigError:
 
 def _settings(section: Section) -> int:
     return len(section.settings) + sum(_settings(inner) for inner in section.sections)
+
+
+def test_the_last_line_counts() -> None:
+    root = parse("totem {\n  a: 1\n  b: 2\n}\ntotem {\n  a: 3\n}\nnodelist {\n  a: 4\n}\n", "file")
+    assert (value_of(root, "totem", "a"), value_of(root, "totem", "b")) == ("3", "2")
+    assert value_of(root, "totem", "c") is None

@@ -22,7 +22,7 @@ from totemd.client import Client, open_client
 from totemd.client.config_records import ChangeOutcome, ChangeProgress, ConfigurationVersion
 from totemd.client.errors import TotemdClientError
 from totemd.cluster.text import difference, digest
-from totemd.config.parser import parse
+from totemd.config.parser import parse, value_of
 from totemd.errors import ConfigError, TotemdError
 
 POLL_S: Final = 0.1
@@ -108,18 +108,11 @@ async def _propose(client: Client, text: str, base: int, what: str, rollback_aft
 
 def _base_version(text: str, path: str, now: ConfigurationVersion, *, force: bool) -> int:
     """What the file was made from: the version that it names, or that one raised by hand. CommandError."""
-    root = parse(text, path)
-    numbers = [
-        setting.value
-        for section in root.sections
-        if section.path == "totem"
-        for setting in section.settings
-        if setting.key == "config_version"
-    ]
+    number = value_of(parse(text, path), "totem", "config_version")
     try:
-        version = int(numbers[-1]) if numbers else now.committed_version
+        version = now.committed_version if number is None else int(number)
     except ValueError:
-        raise CommandError(f"{path}: config_version is {numbers[-1]!r}, which is no number") from None
+        raise CommandError(f"{path}: config_version is {number!r}, which is no number") from None
     if version >= now.committed_version or force:
         return now.committed_version
     raise CommandError(

@@ -5,7 +5,7 @@ from argparse import Namespace
 
 from totemd.cli.commands_ring import print_json
 from totemd.config.addresses import multicast_address
-from totemd.config.parser import FILE_SIZE_MAX, parse
+from totemd.config.parser import FILE_SIZE_MAX, parse, value_of
 from totemd.errors import ConfigError
 
 
@@ -49,5 +49,4 @@ def _configured_name(path: str) -> str | None:
         root = parse(text, path)
     except (OSError, UnicodeDecodeError, ConfigError):
         return None
-    settings = [setting for section in root.sections if section.path == "totem" for setting in section.settings]
-    return next((setting.value for setting in settings if setting.key == "cluster_name"), None)
+    return value_of(root, "totem", "cluster_name")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from totemd.cli.commands_ring import CommandError, say
 from totemd.client.protocol import socket_path
-from totemd.config.parser import FILE_SIZE_MAX, Section, parse
+from totemd.config.parser import FILE_SIZE_MAX, Section, parse, value_of
 from totemd.errors import ConfigError
 
 _DEFAULT_KEYFILE = "/etc/corosync/authkey"
@@ -19,12 +19,12 @@ def separate(arguments: Namespace) -> int:
     """`totemctl cluster separate --i-know`."""
     configuration = Path(arguments.config)
     document = _read(configuration)
-    state_dir = Path(arguments.state_dir or _value(document, "system", "state_dir") or _DEFAULT_STATE_DIR)
-    keyfile = Path(_value(document, "totem", "keyfile") or _DEFAULT_KEYFILE)
+    state_dir = Path(arguments.state_dir or value_of(document, "system", "state_dir") or _DEFAULT_STATE_DIR)
+    keyfile = Path(value_of(document, "totem", "keyfile") or _DEFAULT_KEYFILE)
     found = [path for path in (configuration, keyfile) if path.is_file()]
     state = sorted(state_dir.iterdir()) if state_dir.is_dir() else []
     kept = [path for path in state if not path.name.startswith("separated-")]
-    name = _value(document, "totem", "cluster_name") or "its cluster"
+    name = value_of(document, "totem", "cluster_name") or "its cluster"
     if not found and not kept:
         raise CommandError(f"there is nothing to put aside: no {configuration}, nothing in {state_dir}")
     _check_stopped(arguments.socket)
@@ -56,15 +56,6 @@ def _read(path: Path) -> Section:
     except (OSError, ConfigError):
         # Whatever is wrong with it: it is only put aside.
         return Section("", 0, [], [])
-
-
-def _value(document: Section, section: str, key: str) -> str | None:
-    for found in document.sections:
-        if found.path == section:
-            for setting in found.settings:
-                if setting.key == key:
-                    return setting.value
-    return None
 
 
 def _check_stopped(where: str | None) -> None:

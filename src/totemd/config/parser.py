@@ -121,3 +121,10 @@ def _checked_name(name: str, path: str, what: str) -> str:
     if len(path) + 1 + len(name) > PATH_SIZE_MAX:
         raise _SyntaxError(f"the path of this {what} exceeds {PATH_SIZE_MAX} characters")
     return name
+
+
+def value_of(root: Section, path: str, key: str) -> str | None:
+    """What `key` of the section `path` says in the whole file: the last one counts. None: nothing does."""
+    settings = (setting for section in root.sections if section.path == path for setting in section.settings)
+    found = [setting.value for setting in settings if setting.key == key]
+    return found[-1] if found else None
