@@ -123,7 +123,7 @@ def _add_leave(commands: Commands) -> None:
         "cluster_members:leave",
         "take this node out of its cluster, for good",
         "Take this node out of the cluster: its votes go first, then its daemon ends, then the others take it out for\n"
-        "good and get a new key. To come back it needs a new ticket, and is a new node then.",
+        "good and, if the ring is sealed, get a new key. To come back it needs a new ticket, and is a new node then.",
         f"""\
 To stop for a while only, stop the daemon. If the others cannot be reached: totemctl cluster separate.
 {_QUORUM_EXIT}""",
@@ -136,8 +136,9 @@ def _add_remove(commands: Commands) -> None:
         "remove",
         "cluster_members:remove",
         "take another node out of the cluster, for good",
-        "Take NODE out of the cluster: its id and identity are never accepted again, and the remaining nodes get a\n"
-        "new key, in one change. Whatever that machine does afterwards with its old disk, it is not heard.",
+        "Take NODE out of the cluster: its id and identity are never accepted again, and the remaining nodes of a\n"
+        "sealed ring get a new key in the same change. Whatever that machine does afterwards with its old disk, it is\n"
+        "not heard.",
         f"""\
 The node is to be off. One that runs is refused, unless --force ends its daemon first.
 {_QUORUM_EXIT}

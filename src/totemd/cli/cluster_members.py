@@ -38,10 +38,9 @@ def remove(arguments: Namespace) -> int:
     what = "ending its daemon, then taking it" if arguments.force else "taking it"
     progress(arguments, f"{what} out of the configuration, for up to {arguments.timeout:g} s")
     found = _ask(arguments, requests.cluster_remove(arguments.node, force=arguments.force), arguments.timeout)
-    text = (
-        f"Node {found['nodeid']} ({found['name']}) is removed: version {found['version']} of the configuration. The "
-        "others have a new key. It may come back with a new ticket only, as a new node."
-    )
+    text = f"Node {found['nodeid']} ({found['name']}) is removed: version {found['version']} of the configuration. "
+    text += "The others have a new key. " if found["sealed"] else ""
+    text += "It may come back with a new ticket only, as a new node."
     say(arguments, text, **found)
     return 0
 
@@ -56,8 +55,9 @@ def leave(arguments: Namespace) -> int:
         ended = client.wait_closed(arguments.timeout) is not None
     text = (
         f"This node, {found['nodeid']} ({found['name']}), has given its votes back, and its daemon "
-        f"{'has ended' if ended else 'has not ended yet: stop it'}. The others take it out for good and change the key "
-        "now. To join a cluster again: totemctl cluster join --replace TICKET"
+        f"{'has ended' if ended else 'has not ended yet: stop it'}. The others take it out for good"
+        f"{' and change the key' if found['sealed'] else ''} now. To join a cluster again: "
+        "totemctl cluster join --replace TICKET"
     )
     say(arguments, text, **found, ended=ended)
     return 0 if ended else 1

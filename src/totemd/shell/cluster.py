@@ -135,7 +135,7 @@ class ClusterFront:
             )
             self._check_accepted(outcome)
             self._nursery.start_soon(self._end)
-            return {"nodeid": plan.nodeid, "name": plan.name, "version": outcome.version}
+            return self._done(plan, outcome.version)
 
         self._answer(leave, done)
 
@@ -161,13 +161,17 @@ class ClusterFront:
 
         self._nursery.start_soon(answer)
 
+    def _done(self, plan: Removal, version: int) -> dict[str, object]:
+        sealed = self.configuration.seal is not None
+        return {"nodeid": plan.nodeid, "name": plan.name, "version": version, "sealed": sealed}
+
     async def _take_out(self, kind: Kind, plan: Removal, who: str, what: str) -> dict[str, object]:
         def compose(base: Change) -> str:
             return plan.edit(base.text, base.version + 1)
 
         outcome = await self._proposer.propose(kind, compose, who=who, what=what, new_key_without=plan.nodeid)
         self._check_accepted(outcome)
-        return {"nodeid": plan.nodeid, "name": plan.name, "version": outcome.version}
+        return self._done(plan, outcome.version)
 
     async def _lower_votes(self, kind: Kind, plan: Removal, who: str) -> None:
         """Take all votes of a node but one, one by one, so that each majority has a node of the one before."""
