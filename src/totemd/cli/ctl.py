@@ -268,7 +268,8 @@ def _add_simulate(commands: Commands) -> None:
         """\
 What a run is like follows from its seed, --nodes and --faults alone: the same always happens again. After a violation
 the schedule of what was done is made as small as it gets, printed and saved; edit it, and play it with --schedule.
-FAULTS is one of none, loss, partitions, crashes, pauses, interfaces, all.
+FAULTS is one of none, loss, partitions, crashes, pauses, interfaces, all; sealed (with somebody on the wire), managed
+(the configuration changes), cluster (both).
 
 Exit status: 0 no violation, 1 violation, 64 wrong usage, 130 ended with Ctrl-C.
 

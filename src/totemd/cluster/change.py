@@ -130,11 +130,9 @@ class HistoryEntry:
         return HistoryEntry(ident, kind, base_version, version, who, when, what, outcome, reasons, text, why)
 
 
-def entry_of(
-    change: Change, outcome: str, reasons: Mapping[NodeId, str] = _NO_REASONS, *, with_text: bool = True
-) -> HistoryEntry:
+def entry_of(change: Change, outcome: str, reasons: Mapping[NodeId, str] = _NO_REASONS) -> HistoryEntry:
     """The history's entry of `change`."""
-    text = change.text if with_text else None
+    text = change.text
     return HistoryEntry(*_heading(change), outcome, reasons, text)
 
 

@@ -384,7 +384,3 @@ class Joiner:
         """Key and configuration are on the disk."""
         self._waiting_for = (Welcome,)
         return [Send(Stored())]
-
-    def disconnected(self) -> list[JoinerAction]:
-        """The connection broke."""
-        return [Fail("connection", ("the connection to the member broke",), again=True)]

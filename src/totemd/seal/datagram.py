@@ -20,7 +20,6 @@ NONCE_AT: Final = 25
 TAG_SIZE: Final = 16
 OVERHEAD_BYTES: Final = HEADER_SIZE + TAG_SIZE
 SESSION_SIZE: Final = 16
-COUNTER_END: Final = 1 << 64
 
 
 class Kind(IntEnum):

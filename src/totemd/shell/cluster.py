@@ -19,10 +19,10 @@ from totemd.cluster.completing import Completing, Completion, Overtaken
 from totemd.cluster.joining import Sponsor, SponsorAction
 from totemd.cluster.nodelist_text import check_node_name, mark_leaving, set_votes
 from totemd.cluster.probe import MAGIC, PROBE_ID_SIZE, ProbeOrder, Responder, probe_key, targets
-from totemd.cluster.removal import NodeRuns, Removal, plan_leaving, plan_removal
+from totemd.cluster.removal import Removal, plan_leaving, plan_removal
 from totemd.cluster.tickets import Tickets
 from totemd.config.model import Configuration, TransportKind
-from totemd.errors import Code, MachineError, OperatorError, ServiceError
+from totemd.errors import Code, OperatorError, ServiceError
 from totemd.ids import NodeId
 from totemd.ipc.cluster_requests import Done
 from totemd.node import Node
@@ -30,11 +30,9 @@ from totemd.node.effects import SendNow
 from totemd.services.changes.api import Outcome
 from totemd.services.changes.service import Changes
 from totemd.services.quorum import MODEL_MEMBERSHIP
+from totemd.shell.answering import answer
 from totemd.shell.invitations import Invitations
 from totemd.shell.proposing import Proposer, explained
-
-LOOK_S: Final = 5.0
-"""How often a node that lets another in looks how things stand, besides being told of changes."""
 
 KILL_PATIENCE_S: Final = 15.0
 """How long a member that is to be removed by force may take to be gone."""
@@ -146,20 +144,7 @@ class ClusterFront:
         self._pump()
 
     def _answer(self, work: Callable[[], Awaitable[dict[str, object]]], done: Done) -> None:
-        async def answer() -> None:
-            try:
-                result: dict[str, object] | ServiceError = await work()
-            except ServiceError as error:
-                result = error
-            except NodeRuns as error:
-                result = ServiceError(Code.EXIST, str(error))
-            except (OperatorError, MachineError) as error:
-                result = ServiceError(Code.FAILED_OPERATION, str(error))
-            self._node.set_time(trio.current_time())
-            done(result)
-            self._pump()
-
-        self._nursery.start_soon(answer)
+        self._nursery.start_soon(answer, self._node, self._pump, work, done)
 
     def _done(self, plan: Removal, version: int) -> dict[str, object]:
         sealed = self.configuration.seal is not None

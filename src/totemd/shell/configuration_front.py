@@ -18,6 +18,7 @@ from totemd.ipc.cluster_requests import Done
 from totemd.node import Node
 from totemd.services.changes.api import Outcome
 from totemd.services.changes.service import Changes
+from totemd.shell.answering import answer
 from totemd.shell.configuration_files import FileState
 from totemd.shell.configuration_keeper import ParseText
 from totemd.shell.proposing import Compose, Proposer
@@ -181,16 +182,7 @@ class ConfigurationFront:
         return outcomes[0]
 
     def _answer(self, work: Callable[[], Awaitable[dict[str, object]]], done: Done) -> None:
-        async def answer() -> None:
-            try:
-                result: Mapping[str, object] | ServiceError = await work()
-            except OperatorError as error:
-                result = ServiceError(Code.FAILED_OPERATION, str(error))
-            self._node.set_time(trio.current_time())
-            done(result)
-            self._pump()
-
-        self._nursery.start_soon(answer)
+        self._nursery.start_soon(answer, self._node, self._pump, work, done)
 
     async def _after_restart(self, text: str) -> list[str]:
         """Keys that the text changes and that a running daemon does not take over."""

@@ -21,7 +21,7 @@ from totemd.node import Node
 from totemd.node.catching_up import CatchingUp
 from totemd.services.changes.ledger import HISTORY_FILE, STATE_FILE, decode_entries, encode_entries, load
 from totemd.shell.cluster import ClusterFront
-from totemd.shell.configuration_files import CHANGES_DIRECTORY, ConfigurationFiles, committed_change
+from totemd.shell.configuration_files import CHANGES_DIRECTORY, ConfigurationFiles
 from totemd.shell.configuration_front import ConfigurationFront
 from totemd.shell.configuration_keeper import ConfigurationEffect, ConfigurationKeeper, ParseText
 from totemd.shell.logs import Logger
@@ -46,11 +46,6 @@ class Managed:
         self._doubts: list[str] = []
         self._early: list[ConfigurationEffect] = []
         """Effects of a node that is being made."""
-
-    @staticmethod
-    def committed(state_dir: Path) -> Change | None:
-        """The version that this machine last knew to be committed. MachineError, OperatorError."""
-        return committed_change(state_dir)
 
     def open(self, configuration: Configuration) -> Mapping[str, bytes]:
         """The records; what a crash left undone is finished first. MachineError, OperatorError."""

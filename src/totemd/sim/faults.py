@@ -15,7 +15,7 @@ that a schedule knows and this record has a weight for:
     down                          the interface is down for a while: nothing is sent or received, and the node is told
     choke                         full send buffers: what it sends in a while is lost, or a part of it
     loss                          the share of packets that the network loses, from here on
-    attack                        what somebody does who hears the wire and can send: see `attacker.py`
+    attack                        what somebody does who hears the wire and can send: see `attacks.py`
     dislike                       the host refuses every new configuration for a while
     ghost                         a node that dies as soon as it is in a given phase of forming a ring
 """

@@ -22,8 +22,6 @@ class Outcome:
     """It may still become true: the history will tell."""
     quorate: bool = True
     """False: refused for lack of quorum."""
-    restart: bool = False
-    """Accepted, but it takes effect with the next start of the daemon only."""
     again: bool = False
     """Cut short by something that passes: worth another try in a moment."""
 

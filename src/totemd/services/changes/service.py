@@ -172,7 +172,7 @@ class Changes:
             else:
                 self._synchronization.hand(record, entries, key_ring)
                 self._around.form_ring(f"configuration version {version} was handed over")
-                done(Outcome(True, version, restart=bool(self._around.objections(meaning))))
+                done(Outcome(True, version))
 
         try:
             listed = lists_node(record.active.text, self._host.nodeid)
