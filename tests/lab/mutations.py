@@ -34,6 +34,7 @@ import totemd.totem.direct
 import totemd.totem.gather
 import totemd.totem.install
 import totemd.totem.plain
+import totemd.totem.plain_messages
 import totemd.totem.recovery
 import totemd.totem.resting
 import totemd.totem.ring
@@ -173,8 +174,8 @@ MUTATIONS = (
         "a hole is skipped: delivery before aru",
         totem.delivery,
         "deliver",
-        "message = window.get(core.high_delivered + 1)\n",
-        "message = window.get(core.high_delivered + 1)\n"
+        "message = items.get(core.high_delivered + 1)\n",
+        "message = items.get(core.high_delivered + 1)\n"
         "        if message is None and core.high > core.high_delivered + 1:\n"
         "            core.high_delivered += 1\n"
         "            continue\n",
@@ -245,6 +246,14 @@ MUTATIONS = (
         "visit_plainly",
         "or seq != core.aru",
         "or seq < core.aru",
+        LOST,
+    ),
+    Mutation(
+        "plain messages are taken although one is missing before them",
+        totem.plain_messages,
+        "take_in_order",
+        "number != seq + 1",
+        "number <= seq",
         LOST,
     ),
     Mutation(

@@ -188,7 +188,7 @@ class ClusterFront:
                 f"{plan.name} has no votes any more and was told to end, but is still there; switch the machine off: "
                 "it is taken out as soon as it is gone"
             )
-        return {"nodeid": plan.nodeid, "name": plan.name, "version": self._changes.current().version}
+        return self._done(plan, self._changes.current().version)
 
     # What joins need to know
 
