@@ -1,6 +1,8 @@
 """`totemctl cluster doctor`: what two doctors find out about the network between them, and each about its machine."""
 
+import ast
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -282,6 +284,7 @@ def test_ports_that_somebody_else_uses(free: bool, verdict: str, monkeypatch: py
 
 def test_ports_of_a_daemon_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its ring shows that its packets pass; a daemon that does not use the ports runs with something else."""
+    monkeypatch.setattr(doctor_checks, "input_filters", lambda: None)
     monkeypatch.setattr(doctor_checks, "port_is_free", lambda address, port: False)
     found = verdicts(list(doctor_checks.check_ports(configuration(nodes=1), ring_of(1.0))))
     assert found == {"ports": "ok", "firewall": "unknown"}
@@ -289,6 +292,48 @@ def test_ports_of_a_daemon_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert verdicts(list(doctor_checks.check_ports(configuration(nodes=2), two)))["firewall"] == "ok"
     monkeypatch.setattr(doctor_checks, "port_is_free", lambda address, port: True)
     assert verdicts(list(doctor_checks.check_ports(configuration(), ring_of(1.0))))["ports"] == "PROBLEM"
+
+
+def rules_in_a_namespace(*commands: str) -> list[str] | None:
+    """What is seen of these rules, in a network namespace of their own."""
+    script = "import sys; from totemd.cli.doctor_machine import input_filters; print(input_filters())"
+    inner = " && ".join([*(f"nft '{command}'" for command in commands), f'"{sys.executable}" -c "{script}"'])
+    done = subprocess.run(["unshare", "--net", "sh", "-c", inner], capture_output=True, text=True, check=True)
+    found: list[str] | None = ast.literal_eval(done.stdout)
+    return found
+
+
+@pytest.mark.root
+def test_chains_that_drop() -> None:
+    table, chain = "add table inet guard", "add chain inet guard way { type filter hook input priority 0; policy %s; }"
+    assert rules_in_a_namespace() == []
+    assert rules_in_a_namespace(table, chain % "accept") == []
+    assert rules_in_a_namespace(table, chain % "drop") == ["inet guard way"]
+    rule = "add rule inet guard way tcp dport 22 drop"
+    assert rules_in_a_namespace(table, chain % "accept", rule) == ["inet guard way"]
+
+
+@pytest.mark.parametrize("output", ["", "{}", "[]", '{"nftables": 3}', '{"nftables": [{"rule": 1}]}', "x" * 1000])
+def test_rules_that_cannot_be_read(output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nft").write_text(f"#!/bin/sh\ncat <<'END'\n{output}\nEND\n")
+    (tmp_path / "nft").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert doctor_machine.input_filters() is None
+    monkeypatch.setenv("PATH", "")
+    assert doctor_machine.input_filters() is None
+
+
+@pytest.mark.parametrize(
+    ("filters", "verdict", "said"),
+    [(None, "unknown", "nft list ruleset"), ([], "ok", "nothing here drops"), (["inet f i"], "advice", "insert rule")],
+)
+def test_the_firewall(filters: list[str] | None, verdict: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_checks, "input_filters", lambda: filters)
+    monkeypatch.setattr(doctor_checks, "port_is_free", lambda address, port: True)
+    found = [one for one in doctor_checks.check_ports(configuration(nodes=3), None) if one.check == "firewall"]
+    assert [one.verdict for one in found] == [verdict]
+    assert said in str(found[0])
+    assert "5405" in str(found[0])
 
 
 def test_a_clock_that_nobody_keeps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from totemd.cli.doctor_machine import (
     Interface,
     bridge_of,
     clock_is_kept,
+    input_filters,
     interface_of,
     port_is_free,
     snooping,
@@ -32,6 +33,8 @@ IGMP_TIMEOUT_S: Final = 260
 FAILOVER_LONG_S: Final = 30.0
 IP_UDP_HEADERS: Final = {False: 28, True: 48}
 """Bytes, by whether it is IPv6."""
+
+SEE_RULES: Final = "as root, with nft(8): totemctl cluster doctor; or look at the rules: nft list ruleset, iptables -S"
 
 TRAP: Final = (
     f"a switch that snoops IGMP forgets who listens about {IGMP_TIMEOUT_S} s (4 min 20 s) after the last question of a "
@@ -192,13 +195,24 @@ def check_ports(configuration: Configuration, status: Status | None) -> Iterator
 
 
 def _check_firewall(configuration: Configuration, status: Status | None, ports: str) -> Finding:
-    """No rules are read; a ring of all nodes shows that its own packets pass."""
-    join = f"TCP {configuration.join_port} must be open to nodes that join, which was not tried"
-    if status is not None and len(status.members) == len(configuration.nodes) > 1:
-        text = f"all nodes are in the ring, so UDP {ports} is open"
-        return unknown("firewall", f"{text}; {join}") if configuration.cluster_id else ok("firewall", text)
-    more = f"; {join}" if configuration.cluster_id else ""
-    return unknown("firewall", f"not looked at: between all nodes UDP {ports} must be open{more}")
+    """A ring of all nodes shows that its own packets pass; of rules it is only seen whether there are any that drop."""
+    whole = status is not None and len(status.members) == len(configuration.nodes) > 1
+    join = f"TCP {configuration.join_port}" if configuration.cluster_id else ""
+    wanted = join if whole else " and ".join(filter(None, (f"UDP {ports}", join)))
+    text = f"all nodes are in the ring, so UDP {ports} is open" if whole else ""
+    if not wanted:
+        return ok("firewall", text)
+    needed = f"{wanted} must be open to {'nodes that join' if whole else 'the other nodes'}"
+    filters = input_filters()
+    if filters is None:
+        return unknown("firewall", "; ".join(filter(None, (text, f"{needed}, which was not tried"))), SEE_RULES)
+    if not filters:
+        return ok("firewall", "; ".join(filter(None, (text, f"nothing here drops what comes to {wanted}"))))
+    rules = [f"udp dport {{ {ports.replace(' and ', ', ')} }}"] if not whole else []
+    rules += [f"tcp dport {configuration.join_port}"] if join else []
+    remedy = "; ".join(f"nft insert rule {filters[0]} {rule} accept" for rule in rules)
+    found = f"{filters[0]} drops some of what comes in, and {needed}"
+    return advice("firewall", "; ".join(filter(None, (text, found))), f"unless a rule lets it in already: {remedy}")
 
 
 def check_key(configuration: Configuration) -> Iterator[Finding]:

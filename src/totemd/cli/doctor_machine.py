@@ -3,8 +3,10 @@
 import ctypes
 import errno
 import fcntl
+import json
 import socket
 import struct
+import subprocess
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +27,10 @@ _STA_UNSYNC: Final = 0x40
 """adjtimex(2)"""
 _TIMEX_BYTES: Final = 512
 """More than any machine's struct timex; `modes` is its first field, `status` the fifth word of its longs."""
+
+
+NFT_PATIENCE_S: Final = 5.0
+"""For nft(8), which lists long sets in less."""
 
 
 @record
@@ -100,3 +106,41 @@ def clock_is_kept() -> bool | None:
     word = ctypes.sizeof(ctypes.c_long)
     status = int.from_bytes(buffer.raw[5 * word : 5 * word + 4], "little" if struct.pack("=H", 1)[0] else "big")
     return not status & _STA_UNSYNC
+
+
+def input_filters() -> list[str] | None:
+    """The chains of nftables ("inet filter input") that may drop what comes in for this machine; None if nobody can
+    tell: nft(8) is missing or refuses, or rules are kept in the older tables, which it does not show."""
+    try:
+        if Path("/proc/net/ip_tables_names").read_text().strip():
+            return None
+    except OSError:
+        # Not there without the older tables, and not readable for everybody.
+        pass
+    command = ["nft", "--json", "list", "ruleset"]
+    try:
+        listed = subprocess.run(command, capture_output=True, timeout=NFT_PATIENCE_S, check=True).stdout
+        objects = json.loads(listed)["nftables"]
+        return _dropping(objects)
+    except (OSError, subprocess.SubprocessError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def _dropping(objects: list[dict[str, dict[str, object]]]) -> list[str]:
+    """Base chains of the hook "input" that drop by policy, or in whose table a rule drops or rejects."""
+    refusing = {
+        (rule["family"], rule["table"])
+        for rule in (entry["rule"] for entry in objects if "rule" in entry)
+        if any(not {"drop", "reject"}.isdisjoint(statement) for statement in _statements(rule["expr"]))
+    }
+    chains = [entry["chain"] for entry in objects if "chain" in entry]
+    return [
+        f"{chain['family']} {chain['table']} {chain['name']}"
+        for chain in chains
+        if chain.get("hook") == "input"
+        and (chain.get("policy") == "drop" or (chain["family"], chain["table"]) in refusing)
+    ]
+
+
+def _statements(value: object) -> list[dict[str, object]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
