@@ -522,8 +522,8 @@ def without_rights(tmp_path: Path, module: str, *words: str) -> "subprocess.Comp
     private = tmp_path / "private"
     (private / "state").mkdir(parents=True)
     private.chmod(0o700)
-    # pytest makes two directories above that are for their owner alone.
-    for path in (tmp_path, *tmp_path.parents[:2]):
+    # pytest makes two directories above that are for their owner alone, and a third one for each worker.
+    for path in (tmp_path, *tmp_path.parents[:3]):
         path.chmod(path.stat().st_mode | 0o011)
     # Imported before: somebody else may not be able to read where Python is.
     program = f"""

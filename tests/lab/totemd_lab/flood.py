@@ -30,6 +30,7 @@ HEADER = struct.Struct("<HbbbII")
 MAGIC = 0xC070
 VERSION = 3
 TYPES = range(6)
+UDP_PAYLOAD_MAX = 65507
 HEADER_AND_SENDER_SIZE = 25
 """Every packet is at least this long."""
 
@@ -105,7 +106,9 @@ class Forge:
 
     def extended(self) -> bytes:
         """A heard packet with bytes appended, beyond every length that its kind has."""
-        return self.replay() + self._random.randbytes(self._random.choice((1, 4, 1500, 40000)))
+        data = self.replay() + self._random.randbytes(self._random.choice((1, 4, 1500, 40000)))
+        # What was heard may be another flood's, extended before.
+        return data[:UDP_PAYLOAD_MAX]
 
     def number(self) -> int:
         """A 32-bit number of the kind that breaks things."""
