@@ -64,3 +64,11 @@ def twin_of(core: Core) -> tuple[Core, list[RingEffect], Recorder]:
     emit: Any = effects.append
     memo: dict[int, Any] = {id(core.upper): recorder, id(core.emit): emit, id(core.random): core.random}
     return copy.deepcopy(core, memo), effects, recorder
+
+
+def hand_on(effects: list[Any], recorder: Recorder, emit: Any, upper: Any) -> None:
+    """Have done what was only noted."""
+    for effect in effects:
+        emit(effect)
+    for name, arguments in recorder.calls:
+        getattr(upper, name)(*arguments)

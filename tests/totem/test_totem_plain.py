@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import totemd.totem.ring
-from ring_twins import SENDS, Recorder, state_of, twin_of
+from ring_twins import SENDS, Recorder, hand_on, state_of, twin_of
 from totemd.ids import NodeId
 from totemd.totem.core import Core
 from totemd.totem.effects import RingEffect
@@ -49,10 +49,7 @@ class Comparison:
         assert state_of(core) == state_of(twin)
         self.plain += 1
         self.with_messages += len(effects) > 1
-        for effect in effects:
-            emit(effect)
-        for name, arguments in recorder.calls:
-            getattr(upper, name)(*arguments)
+        hand_on(effects, recorder, emit, upper)
         return True
 
 

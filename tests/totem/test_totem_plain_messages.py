@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import totemd.totem.ring
-from ring_twins import Recorder, state_of, twin_of
+from ring_twins import Recorder, hand_on, state_of, twin_of
 from totemd.ids import NodeId, RingId
 from totemd.totem.core import Core, State
 from totemd.totem.plain_messages import take_in_order
@@ -72,10 +72,7 @@ class Comparison:
         assert recorder.events == twin_calls.events
         assert state_of(core) == state_of(twin)
         self.taken += taken
-        for effect in effects:
-            emit(effect)
-        for name, arguments in recorder.calls:
-            getattr(upper, name)(*arguments)
+        hand_on(effects, recorder, emit, upper)
         return taken
 
 

@@ -13,6 +13,7 @@ from totemd.client.config_records import ChangeOutcome, ConfigurationVersion, Hi
 from totemd.cluster.text import difference, digest
 from totemd.config.parser import FILE_SIZE_MAX, parse
 from totemd.errors import printable
+from totemd.shell.state import sync_directory
 
 SAME: Final = 0
 DIFFERENT: Final = 1
@@ -138,11 +139,7 @@ def _write_key(file: Path, descriptor: int) -> None:
     if os.write(descriptor, os.urandom(KEY_SIZE)) != KEY_SIZE:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.fsync(descriptor)
-    directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_directory(file.parent)
 
 
 def read_text(path: str) -> str:

@@ -1,13 +1,12 @@
 """A node's identity on its disk, and the other files that `totemctl cluster create` and `join` write."""
 
-import os
 import shutil
 from pathlib import Path
 from typing import Final
 
 from totemd.cluster.identity import FILE_SIZE_MAX, IDENTITY_FILE, Identity
 from totemd.errors import MachineError, OperatorError
-from totemd.shell.state import read_file, replace_file
+from totemd.shell.state import read_file, replace_file, sync_directory
 
 PUBLIC: Final = 0o644
 SECRET: Final = 0o600
@@ -34,11 +33,7 @@ def remove(path: Path) -> None:
             path.unlink()
         else:
             return
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(path.parent)
     except OSError as error:
         raise MachineError(f"cannot remove {path}: {error.strerror}") from error
 

@@ -100,10 +100,15 @@ def replace_file(file: Path, data: bytes, mode: int = 0o600, owner: tuple[int, i
         finally:
             os.close(descriptor)
         temporary.rename(file)
-        directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(file.parent)
     except OSError as error:
         raise MachineError(f"cannot write {file}: {error.strerror}") from error
+
+
+def sync_directory(path: Path) -> None:
+    """Make durable which files are in a directory. OSError."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
